@@ -1,0 +1,5 @@
+"""`python -m registry.cli` is `registry`."""
+
+from registry.cli import main
+
+main()

@@ -1,0 +1,255 @@
+"""Makes a data folder into a registry: databases, keys, one authority, one official, `first-run.json`.
+
+Every step looks at what is there already, so a first start that was killed goes on where it stopped, and
+a second start changes nothing but the sign-in link. `first-run.json` is written last and atomically: while
+it is missing, the folder counts as not initialised.
+"""
+
+import json
+import os
+import secrets
+import uuid
+from pathlib import Path
+
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from registry.app import publisher, read_secret
+from registry.config import DAY, Settings
+from registry.errors import ConfigurationError
+from registry.lifecycle.authorize import hash_api_key
+from registry.migrations import upgrade
+from registry.models import (
+    ApiKey,
+    Authority,
+    CertificateKey,
+    ExportSigningKey,
+    HealthAuthority,
+    HealthAuthorityKey,
+    Official,
+    open_database,
+    transaction,
+)
+from registry.models.official import new_sign_in_link
+from registry.protocol.intervals import Clock
+from registry.signing.file_key import FileKey, create_key_file
+
+YEAR = 365 * DAY
+API_KEY_KINDS = ("device", "admin", "stats")
+
+
+def prepare(settings: Settings, clock: Clock) -> dict[str, str]:
+    """Initialise or take up `settings.data_dir`; returns what `first-run.json` holds afterwards.
+
+    Raises ConfigurationError when the folder belongs to the other profile.
+    """
+    now = int(clock())
+    known = _read_first_run(settings)
+    _make_folders(settings)
+    issuing = open_database(settings.issuing_database_url)
+    collecting = open_database(settings.collecting_database_url)
+    upgrade("issuing", issuing)
+    upgrade("collecting", collecting)
+    _make_secrets(settings)
+    _make_export_key(settings, collecting, now)
+    _make_authority(settings, issuing, collecting, now)
+    publisher(settings, clock).ensure_first_files()
+    api_keys = {k: v for k, v in known.items() if k.endswith("_api_key")} or _make_api_keys(settings, issuing)
+    first_run = {
+        "profile": settings.profile,
+        "base_url": settings.base_url,
+        "region": settings.region,
+        "health_authority_id": settings.health_authority_id,
+        **api_keys,
+        "portal_sign_in_url": sign_in_url(settings, issuing, _first_official(settings, issuing), now),
+    }
+    _write_first_run(settings, first_run)
+    return first_run
+
+
+def sign_in_url(settings: Settings, issuing: Engine, official_id: str, now: int) -> str:
+    """A fresh one-time link for an official."""
+    with Session(issuing) as session, transaction(session):
+        token = new_sign_in_link(session, official_id, now=now)
+    return f"{settings.base_url}/portal/sign-in/{token}"
+
+
+def create_export_key(settings: Settings, collecting: Engine, not_before: int, not_after: int) -> str:
+    """Make the next export signing key: its file first, then its public half in the trust material.
+
+    A crash in between leaves a file without a row; such a key is not live, and the next call takes it up.
+    """
+    with Session(collecting) as session:
+        known = {int(version) for version in session.scalars(select(ExportSigningKey.key_version))}
+    version = str(max(known, default=0) + 1)
+    key_id = f"{settings.region.replace('-', '_')}_export"
+    path = settings.keys_dir / "export" / f"{key_id}-{version}.pem"
+    if not path.exists():
+        create_key_file(path)
+    key = FileKey.load(path, key_id, version)
+    with Session(collecting) as session, transaction(session):
+        session.add(
+            ExportSigningKey(
+                key_id=key_id,
+                key_version=version,
+                public_key_pem=key.public_key_pem,
+                not_before=not_before,
+                not_after=not_after,
+            )
+        )
+    return f"{key_id}-{version}"
+
+
+def _read_first_run(settings: Settings) -> dict[str, str]:
+    if not settings.first_run_path.exists():
+        return {}
+    known: dict[str, str] = json.loads(settings.first_run_path.read_text())
+    if known.get("profile") != settings.profile:
+        raise ConfigurationError(
+            f"{settings.data_dir} belongs to a {known.get('profile')} registry, and this one is "
+            f"{settings.profile}: name another folder with REGISTRY_DATA_DIR"
+        )
+    return known
+
+
+def _write_first_run(settings: Settings, first_run: dict[str, str]) -> None:
+    # A crash before the rename leaves the old file, or none: the next start begins again.
+    draft = settings.first_run_path.with_suffix(".draft")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump(first_run, file, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(settings.first_run_path)
+
+
+def _make_folders(settings: Settings) -> None:
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    for folder in ("export", "certificate", "token", "revision"):
+        (settings.keys_dir / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
+    settings.keys_dir.chmod(0o700)
+    settings.public_dir.mkdir(exist_ok=True)
+
+
+def _make_secrets(settings: Settings) -> None:
+    keys = settings.keys_dir
+    for name in ("lookup.key", "session.key"):
+        _make_secret(keys / name)
+    if not list((keys / "revision").glob("*.key")):
+        _make_secret(keys / "revision" / "r1.key")
+    if not list((keys / "token").glob("*.pem")):
+        create_key_file(keys / "token" / "t1.pem")
+
+
+def _make_secret(path: Path) -> None:
+    if path.exists():
+        read_secret(path)
+        return
+    draft = path.with_suffix(".draft")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secrets.token_hex(32))
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def _make_export_key(settings: Settings, collecting: Engine, now: int) -> None:
+    with Session(collecting) as session:
+        exists = session.scalars(select(ExportSigningKey.key_id).limit(1)).first()
+    if not exists:
+        # From the hour's beginning, so that a window that began before this second can be signed.
+        create_export_key(settings, collecting, now - now % 3600, now + YEAR)
+
+
+def _make_authority(settings: Settings, issuing: Engine, collecting: Engine, now: int) -> None:
+    """One authority, known to both halves by its certificate key alone.
+
+    The issuing half comes last: a crash in between leaves an authority whose certificates nobody issues.
+    """
+    with Session(issuing) as session:
+        if session.get(Authority, settings.health_authority_id):
+            return
+    path = settings.keys_dir / "certificate" / "c1.pem"
+    if not path.exists():
+        create_key_file(path)
+    public_key_pem = FileKey.load(path, "c1", "1").public_key_pem
+    issuer, audience = f"{settings.health_authority_id}/certificates", "positive-key-registry"
+    not_before, not_after = now - now % 3600, now + YEAR
+    with Session(collecting) as session, transaction(session):
+        session.merge(
+            HealthAuthority(
+                id=settings.health_authority_id,
+                certificate_issuer=issuer,
+                certificate_audience=audience,
+                regions=[settings.region],
+            )
+        )
+        session.merge(
+            HealthAuthorityKey(
+                health_authority_id=settings.health_authority_id,
+                key_id="c1",
+                public_key_pem=public_key_pem,
+                not_before=not_before,
+                not_after=not_after,
+            )
+        )
+    with Session(issuing) as session, transaction(session):
+        session.add(
+            Authority(
+                id=settings.health_authority_id,
+                name=settings.health_authority_name,
+                certificate_issuer=issuer,
+                certificate_audience=audience,
+            )
+        )
+        session.flush()
+        session.add(
+            CertificateKey(
+                key_id="c1",
+                authority_id=settings.health_authority_id,
+                public_key_pem=public_key_pem,
+                not_before=not_before,
+                not_after=not_after,
+            )
+        )
+        session.add(
+            Official(id=str(uuid.uuid4()), authority_id=settings.health_authority_id, name="First official")
+        )
+
+
+def _make_api_keys(settings: Settings, issuing: Engine) -> dict[str, str]:
+    """One key of each kind. Keys of a start that was killed before it could show them are disabled."""
+    lookup_key = read_secret(settings.keys_dir / "lookup.key")
+    made = {}
+    with Session(issuing) as session, transaction(session):
+        for orphan in session.scalars(
+            select(ApiKey).where(ApiKey.authority_id == settings.health_authority_id)
+        ):
+            orphan.disabled = True
+        for kind in API_KEY_KINDS:
+            api_key = secrets.token_urlsafe(48)
+            made[f"{kind}_api_key"] = api_key
+            session.add(
+                ApiKey(
+                    key_hash=hash_api_key(lookup_key, api_key),
+                    authority_id=settings.health_authority_id,
+                    kind=kind,
+                    preview=api_key[:6],
+                )
+            )
+    return made
+
+
+def _first_official(settings: Settings, issuing: Engine) -> str:
+    with Session(issuing) as session:
+        return session.scalars(
+            select(Official.id).where(
+                Official.authority_id == settings.health_authority_id, Official.disabled.is_(False)
+            )
+        ).first() or _no_official(settings)
+
+
+def _no_official(settings: Settings) -> str:
+    raise ConfigurationError(f"no official of {settings.health_authority_id} may sign in")

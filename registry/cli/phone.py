@@ -1,0 +1,362 @@
+"""`registry phone`: a phone in one local file, for demonstrations, tests and people without a phone.
+
+Shows and asks; what a phone does stands in `registry.client`. Secrets are read from files and prompts, never
+from arguments, and never printed.
+"""
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TextIO
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from registry.client import (
+    Enrolment,
+    HttpTransport,
+    Phone,
+    PollReport,
+    Transport,
+    card_lines,
+    card_members,
+    read_code,
+    read_sightings,
+    write_sightings,
+)
+from registry.client.failures import UploadRefused
+from registry.client.phone import NEAR_RSSI
+from registry.client.poll import Progress as PollProgress
+from registry.client.texts import LANGUAGES, UPLOAD_TEXTS, Language, refusal_advice
+from registry.errors import FetchFailed, RegistryError
+from registry.protocol.encoding import decode_json_object
+from registry.protocol.intervals import Clock
+
+DEFAULT_MINUTES = 30
+MAX_ADVERTISED_MINUTES = 24 * 60
+COLOURS = {"green": "green", "orange": "bright_yellow", "stale": "bright_black"}
+
+
+class Surroundings:
+    """What the commands are handed: the store's path and, replaceable by tests, transport and clock."""
+
+    def __init__(
+        self,
+        transport: Transport | None = None,
+        clock: Clock = time.time,
+        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
+        self.transport = transport or HttpTransport()
+        self.clock = clock
+        self.random_bytes = random_bytes
+        self.store = Path("phone.db")
+
+    @contextmanager
+    def open(self) -> Iterator[Phone]:
+        """The phone, and its errors in one line each."""
+        try:
+            with Phone.open(
+                self.store, self.transport, clock=self.clock, random_bytes=self.random_bytes
+            ) as phone:
+                yield phone
+        except OSError as error:
+            raise click.ClickException(f"{self.store}: {error.strerror}") from error
+        except RegistryError as error:
+            raise click.ClickException(str(error)) from error
+
+
+with_surroundings = click.make_pass_decorator(Surroundings)
+
+language_option = click.option(
+    "--lang", "language", type=click.Choice(LANGUAGES), default="en", show_default=True, help="Language."
+)
+
+
+@click.group()
+@click.option(
+    "--store",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("phone.db"),
+    show_default=True,
+    envvar="REGISTRY_PHONE_STORE",
+    show_envvar=True,
+    help="The phone's file; made with mode 0600.",
+)
+@click.pass_context
+def phone(context: click.Context, store: Path) -> None:
+    """Be a phone: keep keys and sightings, upload, poll, show the card."""
+    surroundings = context.ensure_object(Surroundings)
+    surroundings.store = store
+
+
+@phone.command()
+@click.argument("base_url")
+@click.option("--region", help="Region, e.g. XA. Not needed if the registry has only one.")
+@click.option(
+    "--api-key-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A registry's first-run.json, or a file with nothing but the device API key. Needed for uploads.",
+)
+@click.option("--health-authority", help="Health authority ID for uploads, if the file does not name it.")
+@click.option("--device-url", help="Where uploads go, if not to BASE_URL.")
+@click.option("--demo", is_flag=True, help="Accept a demonstration registry: not for real people.")
+@click.option("--staged", is_flag=True, help="Make 14 days of past keys, in a demonstration only.")
+@with_surroundings
+def init(
+    surroundings: Surroundings,
+    base_url: str,
+    region: str | None,
+    api_key_file: Path | None,
+    health_authority: str | None,
+    device_url: str | None,
+    demo: bool,
+    staged: bool,
+) -> None:
+    """Set the phone up with the registry at BASE_URL, and pin its public keys.
+
+    Run it again with the same address to renew the API key or to pin the registry's keys anew.
+    """
+    with surroundings.open() as opened:
+        api_key, authority_in_file, region_in_file = _read_api_key(api_key_file)
+        change = opened.set_up(
+            Enrolment(
+                base_url=base_url,
+                region=region or region_in_file,
+                device_url=device_url,
+                health_authority_id=health_authority or authority_in_file,
+                device_api_key=api_key,
+                demonstration=demo,
+                staged=staged,
+            )
+        )
+        registration = opened.store.registration()
+        click.echo(f"This phone now belongs to {registration.base_url}, region {registration.region}.")
+        if change and (change.added or change.removed):
+            click.echo(
+                f"The registry's keys changed. New: {', '.join(change.added) or 'none'}; "
+                f"gone: {', '.join(change.removed) or 'none'}."
+            )
+        if registration.demonstration:
+            click.echo("DEMONSTRATION, not for real people.")
+        if registration.staged:
+            click.echo("STAGED: 14 days of past keys were made up.")
+
+
+def _read_api_key(path: Path | None) -> tuple[str | None, str | None, str | None]:
+    """(device API key, health authority ID, region) of a first-run.json; of another file the key alone."""
+    if path is None:
+        return None, None, None
+    text = path.read_text(encoding="utf-8").strip()
+    if not text.startswith("{"):
+        if not text or len(text.split()) != 1 or not text.isascii():
+            raise click.ClickException(f"{path} holds neither a first-run.json nor one API key")
+        return text, None, None
+    document = decode_json_object(text.encode(), path.name)
+    return document.text("device_api_key"), document.text("health_authority_id"), document.text("region")
+
+
+@phone.command()
+@click.option("--at", help="ISO time with its offset, e.g. 2026-06-13T12:00:00Z.")
+@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Noon UTC of this day.")
+@click.option(
+    "--minutes",
+    type=click.IntRange(1, MAX_ADVERTISED_MINUTES),
+    default=DEFAULT_MINUTES,
+    show_default=True,
+    help="For how long.",
+)
+@click.option(
+    "--rssi", type=click.IntRange(-127, 20), default=NEAR_RSSI, show_default=True, help="Received power, dBm."
+)
+@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
+@with_surroundings
+def advertise(
+    surroundings: Surroundings, at: str | None, day: datetime | None, minutes: int, rssi: int, form: str
+) -> None:
+    """Print what a phone beside this one would receive.
+
+    Without --at or --day: the last minutes until now; on a staged phone, noon of the day before yesterday.
+    Give the output to another phone's `observe`, and the two have met.
+    """
+    if at and day:
+        raise click.UsageError("--at and --day exclude each other")
+    with surroundings.open() as opened:
+        start = opened.staged_noon() or surroundings.clock() - minutes * 60
+        if at:
+            start = _unix_seconds(at)
+        if day:
+            start = opened.noon_of(date(day.year, day.month, day.day))
+        for line in write_sightings(opened.advertise(at=start, minutes=minutes, rssi=rssi), form):
+            click.echo(line)
+
+
+def _unix_seconds(text: str) -> float:
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise click.BadParameter("has no offset from UTC; end it with Z", param_hint="--at")
+        return moment.timestamp()
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter("is not like 2026-06-13T12:00:00Z", param_hint="--at") from error
+
+
+@phone.command()
+@click.argument("file", type=click.File("r", encoding="utf-8"))
+@with_surroundings
+def observe(surroundings: Surroundings, file: TextIO) -> None:
+    """Take in sightings from FILE (- for standard input), CSV or JSON lines: time, rpi, aem, rssi.
+
+    All or nothing: bad lines are named, and then none is taken in.
+    """
+    with surroundings.open() as opened:
+        observed = opened.observe(read_sightings(_text(file), now=surroundings.clock()))
+        click.echo(f"New sightings: {observed.kept}.")
+        for count, reason in (
+            (observed.known, "were known already"),
+            (observed.own, "were this phone's own"),
+            (observed.too_old, "are older than 21 days"),
+        ):
+            if count:
+                click.echo(f"Left out because they {reason}: {count}.")
+        if observed.staged:
+            click.echo("STAGED: a meeting of a past day was entered by hand; the card says so from now on.")
+
+
+def _text(file: TextIO) -> str:
+    try:
+        return file.read()
+    except UnicodeDecodeError as error:
+        raise click.ClickException("the file is not UTF-8 text") from error
+
+
+@phone.command()
+@click.argument("code", required=False)
+@click.option("--yes", is_flag=True, help="Do not ask: the person has agreed to what is shown.")
+@click.option("--abandon", is_flag=True, help="Forget an upload that is not finished.")
+@language_option
+@with_surroundings
+def upload(
+    surroundings: Surroundings, code: str | None, yes: bool, abandon: bool, language: Language
+) -> None:
+    """Share this phone's keys, with the CODE from a health official.
+
+    Shows day by day what will be shared and asks first. An upload that was broken off is gone on with, from
+    where it stopped, by the same command or without a code.
+    """
+    texts = UPLOAD_TEXTS[language]
+    with surroundings.open() as opened:
+        if abandon:
+            opened.abandon_upload()
+            click.echo(texts["abandoned"])
+            return
+        if opened.store.pending_upload() is None:
+            if code:
+                read_code(code)  # a slip is told before anything is asked
+            if not _person_agrees(opened, texts, yes):
+                click.echo(texts["declined"])
+                raise SystemExit(1)
+            opened.agree(code or click.prompt(texts["code"]))
+        else:
+            if code:
+                opened.agree(code)
+            click.echo(texts["resumed"])
+        try:
+            receipt = opened.upload()
+        except UploadRefused as refused:
+            raise click.ClickException(f"{refused}\n{refusal_advice(refused.code, language)}") from refused
+        except FetchFailed as failed:
+            raise click.ClickException(f"{failed}\n{texts['again']}") from failed
+        click.echo(texts["done"].format(count=receipt.keys_taken))
+        if receipt.partial:
+            click.echo(texts["partial"].format(reason=receipt.partial))
+        for warning in receipt.warnings:
+            click.echo(warning)
+
+
+def _person_agrees(opened: Phone, texts: Mapping[str, str], yes: bool) -> bool:
+    """Shows what will be shared, day by day, and asks unless `yes`."""
+    click.echo(texts["heading"])
+    for shared in opened.days_to_share():
+        click.echo("  " + texts["today" if shared.is_today else "day"].format(day=shared.day.isoformat()))
+    click.echo(texts["meaning"])
+    if opened.store.registration().staged:
+        click.echo(texts["staged"])
+    return yes or click.confirm(texts["question"])
+
+
+@phone.command()
+@with_surroundings
+def poll(surroundings: Surroundings) -> None:
+    """Fetch what is new, verify it, and look whether this phone has met any of it.
+
+    Ends with status 1 if anything could not be had or believed; what could be read is read all the same.
+    """
+    with surroundings.open() as opened:
+        with _progress_bar() as progress:
+            report = opened.poll(progress)
+        _show_report(report)
+        if not report.good:
+            raise SystemExit(1)
+
+
+@contextmanager
+def _progress_bar() -> Iterator[PollProgress]:
+    columns = (TextColumn("files"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("files", total=None)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield show
+        bar.update(task, total=bar.tasks[0].total or 0)
+
+
+def _show_report(report: PollReport) -> None:
+    if report.key_change:
+        click.echo(
+            f"The registry's keys changed. New: {', '.join(report.key_change.added) or 'none'}; "
+            f"gone: {', '.join(report.key_change.removed) or 'none'}."
+        )
+    if not report.index_changed and report.good:
+        click.echo("Nothing new.")
+    else:
+        click.echo(f"Files read: {report.files_read}, with {report.keys_read} keys.")
+    met = sorted({exposure.day.isoformat() for exposure in report.exposures})
+    if met:
+        click.echo(f"This phone was near a confirmed person on: {', '.join(met)}.")
+    if report.withdrawn:
+        click.echo(f"Warnings withdrawn: {report.withdrawn}.")
+    for failure in report.failures:
+        click.echo(f"{failure.path}: {type(failure.error).__name__}: {failure.error}", err=True)
+    if report.files_unread:
+        click.echo(f"Files left for the next poll: {report.files_unread}.", err=True)
+    if report.retry_at is not None:
+        click.echo(f"The registry asks to be left alone until {_utc(report.retry_at)}.", err=True)
+    click.echo(f"Next poll: {_utc(report.next_poll_at)}.")
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+@phone.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object.")
+@language_option
+@with_surroundings
+def card(surroundings: Surroundings, as_json: bool, language: Language) -> None:
+    """Show the card: green, orange with the day and what to do, or out of date."""
+    with surroundings.open() as opened:
+        drawn = opened.card()
+    if as_json:
+        click.echo(json.dumps(card_members(drawn)))
+        return
+    headline, *lines = card_lines(drawn, language)
+    click.secho(headline, fg=COLOURS[drawn.state], bold=True)
+    for line in lines:
+        click.echo(line)

@@ -1,0 +1,190 @@
+"""`registry run`: the embedded registry, whole. Web server, publisher and metrics under one supervisor.
+
+The supervisor holds no state. A child that dies is started again; SIGINT or SIGTERM ends all of them.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fcntl import LOCK_EX, LOCK_NB, flock
+from pathlib import Path
+from types import FrameType
+
+import click
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.multiprocess import MultiProcessCollector
+from rich.console import Console
+
+from registry.cli.first_run import prepare
+from registry.config import Settings, read_settings
+from registry.errors import ConfigurationError
+
+PATIENCE_SECONDS = 15.0
+RESTART_PAUSE_SECONDS = 1.0
+
+
+@click.command()
+def run() -> None:
+    """Start the embedded registry and say where its doors are. Ctrl-C ends it."""
+    try:
+        settings = read_settings()
+        with _only_one(settings):
+            supervise(settings)
+    except ConfigurationError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def supervise(settings: Settings) -> None:
+    """Prepare the data folder, start everything, wait for a signal, end everything."""
+    _refuse_taken_port(settings)
+    first_run = prepare(settings, time.time)
+    metrics_dir = Path(tempfile.mkdtemp(prefix="registry-metrics-"))
+    environment = {
+        **os.environ,
+        "REGISTRY_DATA_DIR": str(settings.data_dir),
+        "PROMETHEUS_MULTIPROC_DIR": str(metrics_dir),
+    }
+    children = [Child("web", web_command(settings), environment), Child("publisher", PUBLISH, environment)]
+    stop = StopSignal()
+    try:
+        if settings.metrics_port is not None:
+            _serve_metrics(settings.host, settings.metrics_port, metrics_dir)
+        for child in children:
+            child.start()
+        _print_doors(settings, first_run)
+        while not stop.came:
+            for child in children:
+                child.revive()
+            time.sleep(0.2)
+    finally:
+        for child in children:
+            child.end()
+        shutil.rmtree(metrics_dir, ignore_errors=True)
+    Console(stderr=True).print("Stopped. The same folder goes on where it was.")
+
+
+PUBLISH = [sys.executable, "-m", "registry.cli", "publish", "--loop"]
+
+
+def web_command(settings: Settings) -> list[str]:
+    """The web server's command line; no secret stands in it."""
+    return [
+        *(sys.executable, "-m", "gunicorn", "registry.app:embedded()"),
+        *("--bind", f"{settings.host}:{settings.port}"),
+        *("--worker-class", "gthread", "--workers", str(settings.web_processes)),
+        *("--threads", str(settings.web_threads)),
+        *("--keep-alive", "5", "--graceful-timeout", "5", "--timeout", "60"),
+        *("--log-level", "warning", "--no-control-socket", "--name", "registry-web"),
+    ]
+
+
+class StopSignal:
+    """Set by SIGINT or SIGTERM."""
+
+    def __init__(self) -> None:
+        self.came = False
+        signal.signal(signal.SIGINT, self._note)
+        signal.signal(signal.SIGTERM, self._note)
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self.came = True
+
+
+@dataclass
+class Child:
+    """A process that is kept alive until it is ended."""
+
+    name: str
+    command: list[str]
+    environment: dict[str, str]
+    process: "subprocess.Popen[bytes] | None" = field(default=None)
+    started_at: float = 0.0
+
+    def start(self) -> None:
+        """Start it. It shares our process group, so that one signal from a terminal reaches all."""
+        self.started_at = time.monotonic()
+        self.process = subprocess.Popen(self.command, env=self.environment)  # noqa: S603  # our own command
+
+    def revive(self) -> None:
+        """Start it again if it died, with a pause between starts."""
+        if self.process is None or self.process.poll() is None:
+            return
+        if time.monotonic() - self.started_at >= RESTART_PAUSE_SECONDS:
+            click.echo(
+                f"{self.name} ended with status {self.process.returncode}; starting it again", err=True
+            )
+            self.start()
+
+    def end(self) -> None:
+        """Ask it to end, wait, and kill it if it does not."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@contextmanager
+def _only_one(settings: Settings) -> Iterator[None]:
+    """One embedded registry a folder. The lock ends with the process, however it ends."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    with (settings.data_dir / "run.lock").open("w") as lock:
+        try:
+            flock(lock, LOCK_EX | LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigurationError(
+                f"a registry is running in {settings.data_dir} already: stop it, or set REGISTRY_DATA_DIR"
+            ) from error
+        yield
+
+
+def _refuse_taken_port(settings: Settings) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise ConfigurationError(
+                f"{settings.host}:{settings.port} cannot be used ({error.strerror}): set REGISTRY_PORT"
+            ) from error
+
+
+def _serve_metrics(host: str, port: int, folder: Path) -> None:
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(folder))
+    start_http_server(port, addr=host, registry=registry)
+
+
+def _print_doors(settings: Settings, first_run: dict[str, str]) -> None:
+    url = settings.base_url
+    console = Console(soft_wrap=True, highlight=False)
+    console.print("\n[bold]The positive-key registry is running.[/bold] Ctrl-C ends it.")
+    if settings.profile == "demo":
+        console.print("This is a demonstration. It is not for real people.")
+    console.print(f"\n  Everyone   {url}/")
+    console.print(f"  Officials  {first_run['portal_sign_in_url']}   (signs one official in, once)")
+    console.print(f"  Phones     {url}/.well-known/exposure-registry.json")
+    console.print(f"  Auditors   {url}/audit/")
+    console.print("\nNext: open the officials' link, record a result, and hand the code to a phone:\n")
+    registry = Path(sys.executable).parent / "registry"
+    shown = os.path.relpath(registry)
+    console.print(
+        f"  {shown} phone --store a.db init {url} --demo --staged --api-key-file {_near(settings.first_run_path)}"
+    )
+    console.print(f"  {shown} phone --store a.db upload\n")
+    console.print("README.md has the whole walk. API keys stand in " + _near(settings.first_run_path) + "\n")
+
+
+def _near(path: Path) -> str:
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,68 @@
+"""The SDK: all that a phone needs to keep a card, importing neither a web framework nor a server's database.
+
+Matching happens here and nowhere else; nothing that this package sends tells two phones apart before a person
+uploads. Everything from outside is handed in: a transport, a clock, a source of random bytes. Every error
+raised on purpose is a `registry.errors.RegistryError`; the phone's own stand in `registry.client.failures`.
+
+    import secrets, time
+    from pathlib import Path
+    from registry.client import Enrolment, HttpTransport, Phone, card_lines
+
+    with Phone.open(
+        Path("phone.db"), HttpTransport(), clock=time.time, random_bytes=secrets.token_bytes
+    ) as phone:
+        phone.set_up(Enrolment("http://127.0.0.1:8000", demonstration=True))
+        report = phone.poll()
+        for failure in report.failures:
+            print(failure.path, type(failure.error).__name__, failure.error)
+        print("\\n".join(card_lines(phone.card(), "en")))
+
+The parts can be used without `Phone`. Pure: `verify` (what must hold before a file is believed), `match`
+(which keys were met), `risk` (from matches to a day), `card` (from a day to words), `sightings` and
+`advertise` (from and to a scanner). With side effects: `poll`, `upload`, `store`, `transport`, `trust`.
+"""
+
+from registry.client.card import Card, card_lines, card_members, draw_card
+from registry.client.match import Exposure, SightingTable, match_keys
+from registry.client.phone import Enrolment, Observed, Phone
+from registry.client.poll import Failure, PollReport, poll
+from registry.client.risk import Risk, assess
+from registry.client.sightings import Sighting, read_sightings, write_sightings
+from registry.client.store import PhoneStore
+from registry.client.transport import Answer, HttpTransport, Transport
+from registry.client.upload import SharedDay, UploadReceipt, agree, carry_on, days_to_share, read_code
+from registry.client.verify import check_index, trusted_keys, verify_file
+
+__all__ = [
+    "Answer",
+    "Card",
+    "Enrolment",
+    "Exposure",
+    "Failure",
+    "HttpTransport",
+    "Observed",
+    "Phone",
+    "PhoneStore",
+    "PollReport",
+    "Risk",
+    "SharedDay",
+    "Sighting",
+    "SightingTable",
+    "Transport",
+    "UploadReceipt",
+    "agree",
+    "assess",
+    "card_lines",
+    "card_members",
+    "carry_on",
+    "check_index",
+    "days_to_share",
+    "draw_card",
+    "match_keys",
+    "poll",
+    "read_code",
+    "read_sightings",
+    "trusted_keys",
+    "verify_file",
+    "write_sightings",
+]

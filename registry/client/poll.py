@@ -1,0 +1,273 @@
+"""Polling: fetch the index, then what is new, verify it, match it, remember it. Step 5 of a key's life.
+
+The cursor is a set of content hashes and moves over a file only in the transaction that stores its matches.
+A file that fails is left for the next poll and stops nothing else. Must never send anything that another
+phone would not send too: no parameters, no header of the registry's own choosing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from hashlib import sha256
+
+from registry.client.failures import NoAnswer, Throttled, TooLarge
+from registry.client.match import Exposure, SightingTable, match_keys
+from registry.client.remembered import PollState
+from registry.client.store import PhoneStore
+from registry.client.transport import RandomBytes, Transport, unexpected
+from registry.client.trust import KeyChange, check_next_trust, fetch_trust
+from registry.client.verify import MAX_FILE_BYTES, check_index, trusted_keys, verify_file
+from registry.errors import Distrusted, FetchFailed, Malformed, RegistryError, UntrustedKey
+from registry.protocol.export_file import ExportFile
+from registry.protocol.index import (
+    EXPOSURES,
+    TRUST_PATH,
+    Index,
+    IndexFile,
+    IndexWindow,
+    decode_index,
+    index_path,
+)
+from registry.protocol.intervals import Clock
+from registry.protocol.trust import decode_trust
+
+MAX_INDEX_BYTES = 16 * 2**20
+PERIOD_SECONDS = 4 * 3600
+JITTER = 0.25
+FIRST_RETRY_SECONDS = 30
+MAX_SILENT_FILES = 3
+"""After so many files in a row without any answer the network is gone, and the rest would only wait."""
+
+Progress = Callable[[int, int], None]
+"""Told how many files of how many have been dealt with."""
+
+_EXPECTED = (FetchFailed, Malformed, Distrusted)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What could not be had or believed: its path below the registry's address, and why."""
+
+    path: str
+    error: RegistryError
+
+
+@dataclass(frozen=True, slots=True)
+class PollReport:
+    """What a poll brought. Times are unix seconds.
+
+    `index_changed` is False if the registry answered that nothing is new. `exposures` are new matches,
+    `withdrawn` how many keys matched before were revoked. `retry_at` is when the registry asks to be tried
+    again at the earliest, `next_poll_at` when this phone should (never before `retry_at`).
+    """
+
+    index_changed: bool
+    files_read: int
+    files_unread: int
+    keys_read: int
+    exposures: tuple[Exposure, ...]
+    withdrawn: int
+    failures: tuple[Failure, ...]
+    key_change: KeyChange | None
+    retry_at: float | None
+    next_poll_at: float
+
+    @property
+    def good(self) -> bool:
+        """Whether everything that the registry offers is now read: only then is the card fresh."""
+        return not self.failures
+
+
+def poll(
+    store: PhoneStore,
+    transport: Transport,
+    *,
+    clock: Clock,
+    random_bytes: RandomBytes,
+    progress: Progress = lambda done, total: None,
+) -> PollReport:
+    """Polls once. What the registry does wrong stands in the report; raises only `NotSetUp`.
+
+    A crash at any point loses nothing: what was not stored is fetched again next time.
+    """
+    now = clock()
+    store.forget(now)
+    run = _Run(store, transport, now, progress)
+    state = store.poll_state()
+    if state.retry_at is not None and now < state.retry_at:
+        pause = Throttled(
+            "the registry asked for a pause that is not over", status=429, retry_at=state.retry_at
+        )
+        run.fail(index_path(run.region), pause)
+    else:
+        try:
+            run.read_files(run.fetch_index(state))
+        except _EXPECTED as error:
+            run.fail(index_path(run.region), error)
+    return run.finish(random_bytes)
+
+
+class _Run:
+    """One poll under way."""
+
+    def __init__(self, store: PhoneStore, transport: Transport, now: float, progress: Progress) -> None:
+        self._store = store
+        self._transport = transport
+        self._now = now
+        self._progress = progress
+        self._registration = store.registration()
+        self.region = self._registration.region
+        self._trust = decode_trust(self._registration.trust)
+        self._trust_was_refreshed = False
+        self._failures: list[Failure] = []
+        self._exposures: list[Exposure] = []
+        self._index_changed = False
+        self._withdrawn = self._files_read = self._files_unread = self._keys_read = 0
+        self._key_change: KeyChange | None = None
+
+    def fail(self, path: str, error: RegistryError) -> None:
+        self._failures.append(Failure(path, error))
+
+    def fetch_index(self, state: PollState) -> Index:
+        """The newest index, checked and remembered, so that an older one is never believed afterwards."""
+        url = f"{self._registration.base_url}/{index_path(self.region)}"
+        known = state.index_content
+        # Computed, not echoed: a tag of the registry's choosing could be another one for every phone.
+        headers = {"If-None-Match": f'"{sha256(known).hexdigest()}"'} if known else {}
+        answer = self._transport.get(url, headers, MAX_INDEX_BYTES)
+        if answer.status == 304 and known:
+            content = known
+        elif answer.status == 200:
+            content = answer.body
+        else:
+            raise unexpected(answer, "the index", self._now)
+        index = decode_index(content)
+        previous = decode_index(known) if known else None
+        check_index(index, region=self.region, previous=previous, now=self._now)
+        self._index_changed = content != known
+        if self._index_changed:
+            listed = [file.sha256 for window in index.windows for file in window.files]
+            with self._store.all_or_nothing():
+                self._store.put_poll_state(replace(state, index_content=content))
+                self._store.forget_files(except_for=listed)
+        return index
+
+    def read_files(self, index: Index) -> None:
+        """Reads every file that was not read before, oldest first, each on its own."""
+        read = self._store.read_files()
+        unread = [
+            (window, file) for window in index.windows for file in window.files if file.sha256 not in read
+        ]
+        self._files_unread = len(unread)
+        table = SightingTable(self._store.sightings()) if unread else SightingTable(())
+        silent = 0
+        for done, (window, file) in enumerate(unread):
+            self._progress(done, len(unread))
+            try:
+                self._read_file(window, file, table)
+                silent = 0
+            except _EXPECTED as error:
+                self.fail(f"{EXPOSURES}/{file.path}", error)
+                silent = silent + 1 if isinstance(error, NoAnswer) else 0
+                if silent >= MAX_SILENT_FILES or (isinstance(error, Throttled) and error.retry_at):
+                    break
+            else:
+                self._files_read += 1
+                self._files_unread -= 1
+        self._progress(len(unread) - self._files_unread, len(unread))
+
+    def _read_file(self, window: IndexWindow, file: IndexFile, table: SightingTable) -> None:
+        if file.size > MAX_FILE_BYTES:
+            raise TooLarge(f"{file.path} has {file.size} bytes; no honest file needs so many")
+        url = f"{self._registration.base_url}/{EXPOSURES}/{file.path}"
+        answer = self._transport.get(url, {}, file.size)
+        if answer.status != 200:
+            raise unexpected(answer, file.path, self._now)
+        export = self._verify(answer.body, file, window)
+        before = {exposure.key_data for exposure in self._store.exposures() if not exposure.withdrawn}
+        outcome = match_keys(
+            export.keys,
+            export.revised_keys,
+            table,
+            known=self._store.known_keys(),
+            matched=before,
+            own={key.key_data for key in self._store.own_keys()},
+        )
+        # A crash before this line: the file is fetched again. After it: never.
+        self._store.keep_outcome(outcome, sha256=file.sha256, window_end=window.end)
+        self._keys_read += len(export.keys) + len(export.revised_keys)
+        self._exposures += outcome.exposures
+        self._withdrawn += len(outcome.withdrawn & before)
+
+    def _verify(self, content: bytes, file: IndexFile, window: IndexWindow) -> ExportFile:
+        def verify() -> ExportFile:
+            trusted = trusted_keys(self._trust, window, now=self._now)
+            return verify_file(content, file, window, region=self.region, trusted=trusted, now=self._now)
+
+        try:
+            return verify()
+        except UntrustedKey:
+            # The registry's keys may have been changed: ask once in a poll, whatever the number of files.
+            if self._trust_was_refreshed or not self._refresh_trust():
+                raise
+            return verify()
+
+    def _refresh_trust(self) -> bool:
+        """Whether newer trust material was fetched, accepted and pinned."""
+        self._trust_was_refreshed = True
+        try:
+            content, fetched = fetch_trust(self._transport, self._registration.base_url, now=self._now)
+            change = check_next_trust(self._trust, fetched, region=self.region)
+        except _EXPECTED as error:
+            self.fail(TRUST_PATH, error)
+            return False
+        self._registration = replace(self._registration, trust=content)
+        with self._store.all_or_nothing():
+            self._store.put_registration(self._registration)
+        self._trust = fetched
+        self._key_change = change if change.added or change.removed else None
+        return True
+
+    def finish(self, random_bytes: RandomBytes) -> PollReport:
+        """Remembers how it went, and says when to come again."""
+        pauses = [
+            failure.error.retry_at
+            for failure in self._failures
+            if isinstance(failure.error, Throttled) and failure.error.retry_at is not None
+        ]
+        retry_at = max(pauses, default=None)
+        good = not self._failures
+        state = self._store.poll_state()
+        failed_polls = 0 if good else state.failed_polls + 1
+        with self._store.all_or_nothing():
+            self._store.put_poll_state(
+                replace(
+                    state,
+                    last_good_poll=self._now if good else state.last_good_poll,
+                    retry_at=retry_at,
+                    failed_polls=failed_polls,
+                )
+            )
+        next_poll_at = self._now + _pause(failed_polls, int.from_bytes(random_bytes(4), "big") / 2**32)
+        return PollReport(
+            index_changed=self._index_changed,
+            files_read=self._files_read,
+            files_unread=self._files_unread,
+            keys_read=self._keys_read,
+            exposures=tuple(self._exposures),
+            withdrawn=self._withdrawn,
+            failures=tuple(self._failures),
+            key_change=self._key_change,
+            retry_at=retry_at,
+            next_poll_at=max(next_poll_at, retry_at or 0.0),
+        )
+
+
+def _pause(failed_polls: int, share: float) -> float:
+    """Seconds until the next poll; `share` is a random number in [0, 1), so that phones do not come at once.
+
+    After success the period, plus or minus a quarter; after failure full-jitter exponential back-off.
+    """
+    if failed_polls == 0:
+        return PERIOD_SECONDS * (1 - JITTER + 2 * JITTER * share)
+    ceiling = min(PERIOD_SECONDS, FIRST_RETRY_SECONDS << min(failed_polls, 20))
+    return FIRST_RETRY_SECONDS + share * (ceiling - FIRST_RETRY_SECONDS)

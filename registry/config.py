@@ -1,0 +1,135 @@
+"""Settings, read once from REGISTRY_* and frozen. Nobody else reads the environment.
+
+Two profiles. `demo` is for trying: one-minute windows, generated keys, every page marked as a
+demonstration. `production` has the defaults of a health authority. The embargo is the same in both, and
+no setting moves the clock.
+"""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from environs import Env, EnvError
+
+from registry.errors import ConfigurationError
+
+DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting, with what it does and what it puts at risk. `REGISTRY_` + the name in capitals."""
+
+    profile: Literal["demo", "production"]
+    """`demo` or `production`. Phones refuse a demo registry unless asked, production refuses a demo folder."""
+    data_dir: Path
+    """Holds databases, keys and public files of an embedded registry. Whoever reads it can sign."""
+    host: str
+    """Address to listen on. Anything but loopback needs TLS in front: API keys travel in headers."""
+    port: int
+    """Port of all faces together, when embedded."""
+    metrics_port: int | None
+    """Port for /metrics; off without it. Never to be reachable from outside."""
+    base_url: str
+    """What the outside calls this registry; links for officials begin with it."""
+    issuing_database_url: str
+    """Officials, codes, tokens. Its role must not be able to read the collecting database."""
+    collecting_database_url: str
+    """Keys, batches, files. Its role must not be able to read the issuing database."""
+    region: str
+    """ISO 3166 code of the region that a fresh registry publishes for."""
+    health_authority_id: str
+    """What apps send as `healthAuthorityID`; given to the authority of a fresh registry."""
+    health_authority_name: str
+    """Shown to officials."""
+    window_seconds: int
+    """Length of a publication window, aligned to UTC. Must divide a day."""
+    retention_days: int
+    """Days after a key's validity for which it and its file are kept: the phones' own figure is 21."""
+    answer_hold_milliseconds: int
+    """Phone endpoints answer at arrival plus this, or its next multiple, whatever they did. 0 lets an
+    observer time them: only for measuring."""
+    code_life_seconds: int
+    """How long a spoken code is good for, before rounding up to a quarter of an hour."""
+    web_processes: int
+    """Web server processes."""
+    web_threads: int
+    """Threads in each; one per request under way, held answers included."""
+
+    @property
+    def keys_dir(self) -> Path:
+        """Signing and lookup keys, all with mode 0600."""
+        return self.data_dir / "keys"
+
+    @property
+    def public_dir(self) -> Path:
+        """Files that anyone may fetch."""
+        return self.data_dir / "public"
+
+    @property
+    def first_run_path(self) -> Path:
+        """What a first start made: addresses and keys, shown once. Mode 0600."""
+        return self.data_dir / "first-run.json"
+
+
+def read_settings() -> Settings:
+    """Settings from the environment. Raises ConfigurationError and says which variable is wrong."""
+    env = Env(prefix="REGISTRY_")
+    try:
+        settings = _read(env)
+    except EnvError as error:
+        raise ConfigurationError(str(error)) from error
+    _check(settings)
+    return settings
+
+
+def setting_names() -> list[str]:
+    """Environment variables that are read, for the documentation's test."""
+    return [f"REGISTRY_{field.name.upper()}" for field in fields(Settings)]
+
+
+def _read(env: Env) -> Settings:
+    profile = _profile(env.str("PROFILE", "demo"))
+    demo = profile == "demo"
+    data_dir = Path(env.str("DATA_DIR", "./var")).absolute()
+    host, port = env.str("HOST", "127.0.0.1"), env.int("PORT", 8000)
+    return Settings(
+        profile=profile,
+        data_dir=data_dir,
+        host=host,
+        port=port,
+        metrics_port=env.int("METRICS_PORT", None),
+        base_url=env.str("BASE_URL", f"http://{host}:{port}").rstrip("/"),
+        issuing_database_url=env.str("ISSUING_DATABASE_URL", f"sqlite:///{data_dir}/issuing.sqlite"),
+        collecting_database_url=env.str("COLLECTING_DATABASE_URL", f"sqlite:///{data_dir}/collecting.sqlite"),
+        region=env.str("REGION", "XA"),
+        health_authority_id=env.str("HEALTH_AUTHORITY_ID", "org.example.health"),
+        health_authority_name=env.str("HEALTH_AUTHORITY_NAME", "Demonstration Health Authority"),
+        window_seconds=env.int("WINDOW_SECONDS", 60 if demo else 3600),
+        retention_days=env.int("RETENTION_DAYS", 21),
+        answer_hold_milliseconds=env.int("ANSWER_HOLD_MILLISECONDS", 300),
+        code_life_seconds=env.int("CODE_LIFE_SECONDS", DAY),
+        web_processes=env.int("WEB_PROCESSES", 2),
+        web_threads=env.int("WEB_THREADS", 64),
+    )
+
+
+def _profile(name: str) -> Literal["demo", "production"]:
+    if name == "demo":
+        return "demo"
+    if name == "production":
+        return "production"
+    raise ConfigurationError("REGISTRY_PROFILE must be demo or production")
+
+
+def _check(settings: Settings) -> None:
+    if not 1 <= settings.window_seconds <= DAY or DAY % settings.window_seconds:
+        raise ConfigurationError("REGISTRY_WINDOW_SECONDS must divide a day: try 60, 900, 3600 or 14400")
+    if settings.retention_days < 14:
+        raise ConfigurationError("REGISTRY_RETENTION_DAYS must be 14 or more: phones look back that far")
+    if settings.profile == "production" and settings.region == "XA":
+        raise ConfigurationError("REGISTRY_REGION must be set: XA is for demonstrations only")
+    if settings.profile == "production" and settings.answer_hold_milliseconds == 0:
+        raise ConfigurationError("REGISTRY_ANSWER_HOLD_MILLISECONDS of 0 lets an observer tell uploads apart")
+    if settings.issuing_database_url == settings.collecting_database_url:
+        raise ConfigurationError("the two halves need two databases: issuing and collecting are the same")

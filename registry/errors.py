@@ -1,0 +1,105 @@
+"""Every error that the registry raises on purpose, in one tree. Imports nothing of ours.
+
+Three branches matter to a reader: `Refusal` (the caller asked for something that is not to be had, and a
+face turns it into a 4xx with the field's error code), `Malformed` and `Distrusted` (bytes that are not
+what they claim to be, whoever sent them), and `Unavailable` (our own fault or our surroundings': 5xx, and
+nothing about it leaves the process). Anything outside this tree is a bug and becomes a bare 500.
+"""
+
+from enum import StrEnum
+
+
+class RegistryError(Exception):
+    """Root of everything raised on purpose."""
+
+
+class RefusalCode(StrEnum):
+    """The field's error codes, spelled as apps written for existing servers read them.
+
+    Sources: the verification server's and the key server's HTTP contracts. Which HTTP status each leaves
+    with is decided at the face (`faces/device`), nowhere else.
+    """
+
+    UNPARSABLE_REQUEST = "unparsable_request"
+    CODE_INVALID = "code_invalid"
+    CODE_EXPIRED = "code_expired"
+    CODE_NOT_FOUND = "code_not_found"
+    CODE_USER_UNAUTHORIZED = "code_user_unauthorized"
+    UNSUPPORTED_TEST_TYPE = "unsupported_test_type"
+    INVALID_TEST_TYPE = "invalid_test_type"
+    MISSING_DATE = "missing_date"
+    INVALID_DATE = "invalid_date"
+    UUID_ALREADY_EXISTS = "uuid_already_exists"
+    TOKEN_INVALID = "token_invalid"  # noqa: S105  # the field's word, not a secret
+    TOKEN_EXPIRED = "token_expired"  # noqa: S105  # the field's word, not a secret
+    HMAC_INVALID = "hmac_invalid"
+    BAD_REQUEST = "bad_request"
+    UNKNOWN_HEALTH_AUTHORITY_ID = "unknown_health_authority_id"
+    HEALTH_AUTHORITY_MISSING_REGION_CONFIG = "health_authority_missing_region_config"
+    CERTIFICATE_INVALID = "health_authority_verification_certificate_invalid"
+    MISSING_REVISION_TOKEN = "missing_revision_token"  # noqa: S105  # the field's word, not a secret
+    INVALID_REVISION_TOKEN = "invalid_revision_token"  # noqa: S105  # the field's word, not a secret
+    KEY_ALREADY_REVISED = "key_already_revised"
+    INVALID_REPORT_TYPE_TRANSITION = "invalid_report_type_transition"
+    PARTIAL_FAILURE = "partial_failure"
+    INTERNAL_ERROR = "internal_error"
+
+
+class Refusal(RegistryError):
+    """The caller's request cannot be granted; nothing was stored.
+
+    `code` is what a program reads, the message is English for the person who debugs it and says what to
+    do next. The message never repeats a secret.
+    """
+
+    def __init__(self, code: RefusalCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Malformed(RegistryError):
+    """Bytes that do not follow their format: a file, a note, a token, a field."""
+
+
+class Distrusted(RegistryError):
+    """Well-formed bytes that do not prove what they claim."""
+
+
+class BadSignature(Distrusted):
+    """A signature by a key that we know does not verify."""
+
+
+class UntrustedKey(Distrusted):
+    """Nothing here is signed by a key that we trust. Refreshing the trust material may mend it."""
+
+
+class CertificateInvalid(Distrusted):
+    """A verification certificate or token that fails a check; the message says which."""
+
+
+class CertificateExpired(CertificateInvalid):
+    """The signature holds, but its time has passed."""
+
+
+class Unavailable(RegistryError):
+    """Something that we need is missing or failing. The operator must act; the caller may try again."""
+
+
+class NoLiveSigner(Unavailable):
+    """No export signing key is live now, so nothing may be published."""
+
+
+class LeaseLost(Unavailable):
+    """Another process has taken over this work. Whatever was not committed is left to it."""
+
+
+class StorageConflict(Unavailable):
+    """Other bytes already lie under a name that is written once. Never overwritten, always reported."""
+
+
+class ConfigurationError(RegistryError):
+    """The settings, a key folder or the database do not fit together. Raised before anything is served."""
+
+
+class FetchFailed(RegistryError):
+    """The client could not get an answer: network, time-out or a status that is not ours to mend."""

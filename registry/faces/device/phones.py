@@ -1,0 +1,116 @@
+"""/api/verify and /api/certificate: a phone turns the code it was given into a certificate for its keys."""
+
+from typing import Any
+
+from flask import Response
+from marshmallow import Schema
+
+from registry.errors import Malformed, Refusal, RefusalCode, Unavailable
+from registry.faces.database import db
+from registry.faces.device.answers import padded
+from registry.faces.device.api_keys import caller_of_kind
+from registry.faces.device.calls import answer_chaff, is_chaff, is_json, members_of, receive_body
+from registry.faces.device.schemas import CertificateRequest, VerifyRequest
+from registry.faces.device.settings import IssuingFace
+from registry.lifecycle.certify import certify, verify_code
+from registry.models import Authority, IssuingChaff, transaction
+from registry.protocol.encoding import decode_base64
+
+ACCEPTED_TYPES = {
+    "confirmed": frozenset({"confirmed"}),
+    "likely": frozenset({"confirmed", "likely"}),
+    "negative": frozenset({"confirmed", "likely", "negative"}),
+    "user-report": frozenset({"confirmed", "user-report"}),
+}
+"""What an app that names a type accepts besides; an app that names none accepts them all."""
+
+_VERIFY: Schema = VerifyRequest()
+_CERTIFICATE: Schema = CertificateRequest()
+
+
+class PhoneViews:
+    """The two endpoints of phones. Each reads, checks the API key, and does one lifecycle step."""
+
+    def __init__(self, face: IssuingFace) -> None:
+        self._face = face
+
+    def verify(self) -> Response:
+        """POST /api/verify."""
+        session, body = db.session(), receive_body()
+        caller = caller_of_kind(session, "device", self._face.lookup_key)
+        if is_chaff():
+            return answer_chaff(session, body, _VERIFY, IssuingChaff)
+        require_json()
+        members = members_of(body, _VERIFY, RefusalCode.UNPARSABLE_REQUEST)
+        with transaction(session):
+            verified = verify_code(
+                session,
+                body=body,
+                code=members["code"],
+                padding=_bytes_of(members["padding"]),
+                accept=_accepted(members["accept"]),
+                authority_id=caller.authority_id,
+                lookup_key=self._face.lookup_key,
+                token_signer=self._face.token_signer,
+                policy=self._face.policy,
+                now=self._face.clock(),
+            )
+        # A crash here loses the reply, not the code: the same body gets the same answer.
+        answer: dict[str, Any] = {"testtype": verified.report_type, "token": verified.token}
+        if verified.onset_date is not None:
+            answer["symptomDate"] = verified.onset_date.isoformat()
+        if verified.test_date is not None:
+            answer["testDate"] = verified.test_date.isoformat()
+        return padded(answer)
+
+    def certificate(self) -> Response:
+        """POST /api/certificate."""
+        session, body = db.session(), receive_body()
+        caller = caller_of_kind(session, "device", self._face.lookup_key)
+        if is_chaff():
+            return answer_chaff(session, body, _CERTIFICATE, IssuingChaff)
+        require_json()
+        # A body that cannot be read holds no valid token: the code that existing servers answer with.
+        members = members_of(body, _CERTIFICATE, RefusalCode.TOKEN_INVALID)
+        signer = self._face.certificate_signers.get(caller.authority_id)
+        if signer is None:
+            raise Unavailable("no certificate signing key for the authority")
+        with transaction(session):
+            certificate = certify(
+                session,
+                token=members["token"],
+                ekeyhmac_text=members["ekeyhmac"],
+                authority=session.get_one(Authority, caller.authority_id),
+                token_public_keys=self._face.token_public_keys,
+                certificate_signer=signer,
+                policy=self._face.policy,
+                now=self._face.clock(),
+            )
+        # A crash here loses the reply, not the token: the same token and HMAC get the same answer.
+        return padded({"certificate": certificate})
+
+
+def require_json() -> None:
+    """Refuses with `unparsable_request` a body of another content type."""
+    if not is_json():
+        raise Refusal(RefusalCode.UNPARSABLE_REQUEST, "the Content-Type must be application/json")
+
+
+def _accepted(types: list[str]) -> frozenset[str]:
+    asked = [ACCEPTED_TYPES.get(name.lower()) for name in types] or list(ACCEPTED_TYPES.values())
+    accepted: frozenset[str] = frozenset()
+    for implied in asked:
+        if implied is None:
+            raise Refusal(
+                RefusalCode.INVALID_TEST_TYPE, "'accept' may hold confirmed, likely, negative, user-report"
+            )
+        accepted |= implied
+    return accepted
+
+
+def _bytes_of(padding: str) -> bytes:
+    """The padding's bytes; none if it is not base64, which padding need not be."""
+    try:
+        return decode_base64(padding)
+    except Malformed:
+        return b""

@@ -1,0 +1,191 @@
+"""The JSON of the device face, request by request and answer by answer; `openapi.yaml` is made of these.
+
+Names are the contract's. A member that a request may leave out has the default that existing servers give
+it, so that what is missing meets the same error code there and here.
+"""
+
+from marshmallow import Schema, fields, validate
+
+from registry.faces.device.fields import Day, RequestSchema, Text, Truth, Whole
+from registry.protocol.keys import REPORT_TYPES
+
+
+def _padding_in() -> Text:
+    return Text(load_default="", metadata={"description": "Anything; makes requests equally long."})
+
+
+def _padding_out() -> fields.String:
+    return fields.String(
+        required=True, metadata={"description": "Base64 of 1,024 to 2,047 random bytes; pass it over."}
+    )
+
+
+class VerifyRequest(RequestSchema):
+    """A code, and the report types that the app can deal with."""
+
+    code = Text(load_default="", metadata={"example": "123456789012347"})
+    accept = fields.List(
+        Text(),
+        load_default=list,
+        metadata={
+            "description": "Of confirmed, likely, negative, user-report. likely and user-report imply "
+            "confirmed, negative implies confirmed and likely; none means all."
+        },
+    )
+    nonce = Text(load_default="", metadata={"description": "For self-reports; passed over."})
+    padding = Text(
+        load_default="",
+        metadata={
+            "description": "Base64 of any bytes. With 16 bytes or more, the same body again gets the same "
+            "answer for 24 hours."
+        },
+    )
+
+
+class VerifyAnswer(Schema):
+    """What was stated, and the token for `/api/certificate`."""
+
+    testtype = fields.String(validate=validate.OneOf(tuple(REPORT_TYPES)))
+    symptomDate = fields.Date()  # noqa: N815
+    testDate = fields.Date()  # noqa: N815
+    token = fields.String()
+    padding = _padding_out()
+
+
+class CertificateRequest(RequestSchema):
+    """A token, and the HMAC of the keys that the certificate is to name."""
+
+    token = Text(load_default="")
+    ekeyhmac = Text(load_default="", metadata={"description": "Base64 of 32 bytes (HMAC-SHA256)."})
+    padding = _padding_in()
+
+
+class CertificateAnswer(Schema):
+    """The verification certificate: a JWT, ES256, good for 15 minutes."""
+
+    certificate = fields.String()
+    padding = _padding_out()
+
+
+class IssueRequest(RequestSchema):
+    """A positive result, or the correction of one, for which a code is wanted."""
+
+    test_type = Text(data_key="testType", load_default="", metadata={"example": "confirmed"})
+    symptom_date = Day(data_key="symptomDate", load_default=None, metadata={"example": "2026-06-12"})
+    test_date = Day(data_key="testDate", load_default=None, metadata={"example": "2026-06-14"})
+    tz_offset = fields.Float(
+        data_key="tzOffset", load_default=0, metadata={"description": "Passed over: a day's slack is given."}
+    )
+    phone = Text(load_default="", metadata={"description": "Refused: no SMS gateway is set up."})
+    sms_template_label = Text(data_key="smsTemplateLabel", load_default="")
+    uuid = Text(load_default="", metadata={"description": "The caller's own handle, a UUID."})
+    external_issuer_id = Text(data_key="externalIssuerID", load_default="", validate=validate.Length(max=255))
+    only_generate_sms = Truth(data_key="onlyGenerateSMS", load_default=False)
+    padding = _padding_in()
+
+
+class IssueAnswer(Schema):
+    """The code to hand over. There is no long code: its times are the code's."""
+
+    uuid = fields.UUID(required=True)
+    code = fields.String(required=True)
+    expiresAt = fields.String(required=True, metadata={"description": "RFC 1123, UTC."})  # noqa: N815
+    expiresAtTimestamp = fields.Integer(required=True)  # noqa: N815
+    longExpiresAt = fields.String(required=True)  # noqa: N815
+    longExpiresAtTimestamp = fields.Integer(required=True)  # noqa: N815
+    padding = _padding_out()
+
+
+class CodeRequest(RequestSchema):
+    """A code, by its handle."""
+
+    uuid = Text(load_default="")
+    padding = _padding_in()
+
+
+class CodeStatusAnswer(Schema):
+    """Whether a phone has used the code, and when it ends."""
+
+    claimed = fields.Boolean(required=True)
+    expiresAtTimestamp = fields.Integer(required=True)  # noqa: N815
+    longExpiresAtTimestamp = fields.Integer(required=True)  # noqa: N815
+    padding = _padding_out()
+
+
+class ExpireCodeAnswer(Schema):
+    """When the code ended."""
+
+    uuid = fields.UUID(required=True)
+    expiresAtTimestamp = fields.Integer(required=True)  # noqa: N815
+    longExpiresAtTimestamp = fields.Integer(required=True)  # noqa: N815
+    padding = _padding_out()
+
+
+class UploadedKeySchema(RequestSchema):
+    """One temporary exposure key."""
+
+    key = Text(load_default="", metadata={"description": "Base64 of 16 bytes, in either alphabet."})
+    rolling_start_number = Whole(data_key="rollingStartNumber", load_default=0)
+    rolling_period = Whole(data_key="rollingPeriod", load_default=0, metadata={"description": "1 to 144."})
+    transmission_risk = Whole(
+        data_key="transmissionRisk", load_default=0, metadata={"description": "0 to 8."}
+    )
+
+
+class PublishRequest(RequestSchema):
+    """Keys, and the certificate that names them."""
+
+    keys = fields.List(fields.Nested(UploadedKeySchema), data_key="temporaryExposureKeys", load_default=list)
+    health_authority_id = Text(data_key="healthAuthorityID", load_default="")
+    verification_payload = Text(data_key="verificationPayload", load_default="")
+    hmac_key = Text(data_key="hmacKey", load_default="")
+    symptom_onset_interval = Whole(data_key="symptomOnsetInterval", load_default=None)
+    traveler = Truth(load_default=False)
+    revision_token = Text(data_key="revisionToken", load_default="")
+    padding = _padding_in()
+
+
+class PublishAnswer(Schema):
+    """What was taken. `error` and `code` (`partial_failure`) only if some keys were left out as faulty."""
+
+    revisionToken = fields.String()  # noqa: N815
+    insertedExposures = fields.Integer()  # noqa: N815
+    error = fields.String()
+    code = fields.String()
+    warnings = fields.List(fields.String())
+    padding = _padding_out()
+
+
+class PublishError(Schema):
+    """Why nothing was taken. Switch on `code`."""
+
+    error = fields.String(required=True)
+    code = fields.String()
+    padding = _padding_out()
+
+
+class ApiError(Schema):
+    """Why it was refused. Switch on `errorCode`; `error_code` is its older twin."""
+
+    error = fields.String(required=True)
+    errorCode = fields.String(required=True)  # noqa: N815
+    error_code = fields.String(required=True)
+    padding = _padding_out()
+
+
+class PublicKey(Schema):
+    """A P-256 public key (RFC 7517, RFC 7518 §6.2)."""
+
+    kty = fields.String(required=True)
+    crv = fields.String(required=True)
+    alg = fields.String(required=True)
+    use = fields.String(required=True)
+    kid = fields.String(required=True)
+    x = fields.String(required=True)
+    y = fields.String(required=True)
+
+
+class PublicKeySet(Schema):
+    """An authority's certificate signing keys, public halves."""
+
+    keys = fields.List(fields.Nested(PublicKey), required=True)

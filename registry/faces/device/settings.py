@@ -1,0 +1,48 @@
+"""What the device face is given by whoever composes the process. It reads no setting and no key by itself."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+
+from registry.lifecycle.authorize import IssuingPolicy
+from registry.lifecycle.collect import CollectionPolicy
+from registry.protocol.certificate import CertificateSigner
+from registry.protocol.intervals import Clock
+from registry.protocol.revision_token import RevisionKeyRing
+
+
+@dataclass(frozen=True)
+class IssuingFace:
+    """For `create_issuing_app`: codes, tokens, certificates."""
+
+    database_url: str
+    """The issuing half."""
+    clock: Clock
+    lookup_key: bytes = field(repr=False)
+    """Keys the hashes under which codes and API keys are found."""
+    token_signer: CertificateSigner
+    token_public_keys: Mapping[str, EllipticCurvePublicKey]
+    """By key id; the signer's own, and older ones whose tokens may still come back."""
+    certificate_signers: Mapping[str, CertificateSigner]
+    """By authority."""
+    policy: IssuingPolicy
+    sleep: Callable[[float], None]
+    monotonic: Callable[[], float]
+    hold_milliseconds: int = 300
+    """Answers leave this long after arrival, or at a multiple of it. 0 only for measuring."""
+
+
+@dataclass(frozen=True)
+class CollectingFace:
+    """For `create_collecting_app`: uploads."""
+
+    database_url: str
+    """The collecting half."""
+    clock: Clock
+    revision_keys: RevisionKeyRing
+    policy: CollectionPolicy
+    sleep: Callable[[float], None]
+    monotonic: Callable[[], float]
+    hold_milliseconds: int = 300
+    """Answers leave this long after arrival, or at a multiple of it. 0 only for measuring."""

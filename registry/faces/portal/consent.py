@@ -1,0 +1,25 @@
+"""The text that a person agrees to, by version and language, as it lies in the package.
+
+A version that was ever in use stays, word for word: authorizations name it, and what somebody agreed to
+must be there to be read. A new wording is a new version.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+CONSENT_VERSION = "2026-11"
+"""The version in use."""
+CONSENT_LANGUAGES = ("zh", "en")
+
+_FOLDER = Path(__file__).parent / "consent"
+
+
+def consent_text(version: str, language: str) -> tuple[str, ...]:
+    """The paragraphs of one text. Raises FileNotFoundError for a text that there is not."""
+    text = (_FOLDER / f"{version}.{language}.txt").read_text(encoding="utf-8")
+    return tuple(paragraph.strip() for paragraph in text.split("\n\n"))
+
+
+def current_texts() -> Mapping[str, tuple[str, ...]]:
+    """The paragraphs of the version in use, by language."""
+    return {language: consent_text(CONSENT_VERSION, language) for language in CONSENT_LANGUAGES}

@@ -1,0 +1,116 @@
+"""The portal's one form: a positive result, its dates, the person's agreement. Nothing names the person."""
+
+from collections.abc import Sequence
+from datetime import date
+from uuid import uuid4
+
+from flask_babel import gettext as _
+from flask_babel import lazy_gettext as lazy
+from flask_wtf import FlaskForm
+from wtforms import BooleanField, DateField, Field, HiddenField, StringField
+from wtforms.validators import AnyOf, InputRequired, Optional, ValidationError
+
+from registry.faces.portal.consent import CONSENT_LANGUAGES, CONSENT_VERSION
+
+REPORT_TYPES = {"confirmed": lazy("Confirmed by test"), "likely": lazy("Clinical diagnosis")}
+CHANNELS = {"in-person": lazy("In person"), "phone": lazy("By phone"), "writing": lazy("In writing")}
+
+
+class DayField(DateField):  # type: ignore[misc]  # WTForms publishes no types
+    """A day as browsers send it, YYYY-MM-DD."""
+
+    def process_formdata(self, valuelist: Sequence[str]) -> None:
+        """Take the day in, or say how to write it."""
+        try:
+            super().process_formdata(valuelist)
+        except ValueError:
+            raise ValueError(_("Write the date as year-month-day, like 2026-03-09.")) from None
+
+
+class AuthorizationForm(FlaskForm):  # type: ignore[misc]  # nor does Flask-WTF
+    """What an official states. `limits` are the earliest and the latest day that may be named."""
+
+    once = HiddenField(default=lambda: str(uuid4()))
+    """Becomes the code's handle: the same form sent twice cannot make two codes."""
+    report_type = StringField(
+        lazy("How do you know?"),
+        validators=[AnyOf(REPORT_TYPES, lazy("Choose how the result was found."))],
+    )
+    test_date = DayField(lazy("Day of the test"), validators=[Optional()])
+    onset_date = DayField(lazy("Day of the first symptoms"), validators=[Optional()])
+    consent_version = HiddenField(default=CONSENT_VERSION)
+    consent_language = StringField(
+        lazy("Language of the person"),
+        validators=[
+            AnyOf(CONSENT_LANGUAGES, lazy("Choose the language in which the person was given the text."))
+        ],
+    )
+    consent_channel = StringField(
+        lazy("How did the person agree?"),
+        validators=[AnyOf(CHANNELS, lazy("Choose how the person agreed."))],
+    )
+    agreed = BooleanField(
+        lazy("The person was given this text and agreed to it"),
+        validators=[
+            InputRequired(lazy("Without the person's agreement there is no code: ask, then tick the box."))
+        ],
+    )
+
+    def __init__(self, limits: tuple[date, date]) -> None:
+        super().__init__()
+        self.earliest, self.latest = limits
+
+    def validate(self, extra_validators: object = None) -> bool:
+        """Whether it all holds; if not, each field's `errors` say what to do."""
+        sound = super().validate(extra_validators)
+        dates = (self.test_date, self.onset_date)
+        if not any(field.data or field.errors for field in dates):
+            self.test_date.errors = [_("Give the day of the test, or the day of the first symptoms.")]
+            sound = False
+        if self.consent_version.data != CONSENT_VERSION:
+            self.agreed.errors = [
+                _("The text has changed since this page was opened: read it again, then tick.")
+            ]
+            self.agreed.data = False
+            self.consent_version.data = CONSENT_VERSION
+            sound = False
+        return bool(sound)
+
+    def validate_test_date(self, field: Field) -> None:
+        """The day must be possible."""
+        self._check_day(field)
+
+    def validate_onset_date(self, field: Field) -> None:
+        """The day must be possible."""
+        self._check_day(field)
+
+    def faults(self) -> list[tuple[str, str]]:
+        """(id of the element to go to, what to do) for each field that must be mended, as they stand."""
+        found = []
+        for field in self:
+            if field.errors and field.name in _ELEMENTS:
+                found.append((_ELEMENTS[field.name], str(field.errors[0])))
+        return found
+
+    def _check_day(self, field: Field) -> None:
+        if field.data is None:
+            return  # unreadable, which is said already
+        if field.data > self.latest:
+            raise ValidationError(_("This day is in the future: correct the date."))
+        if field.data < self.earliest:
+            raise ValidationError(
+                _(
+                    "This day is too long ago: the earliest is %(earliest)s.",
+                    earliest=self.earliest.isoformat(),
+                )
+            )
+
+
+_ELEMENTS = {
+    "report_type": "report_type-0",
+    "test_date": "test_date",
+    "onset_date": "onset_date",
+    "consent_language": "consent_language-0",
+    "consent_channel": "consent_channel-0",
+    "agreed": "agreed",
+}

@@ -1,0 +1,60 @@
+"""Pages for what goes wrong, in the reader's language: what was asked wrongly by name, ours without detail.
+
+What is logged is the kind of a fault and where in the program it arose: never a message, which may quote a
+name, nor an address, which may hold a sign-in link.
+"""
+
+import logging
+import traceback
+
+from flask import Flask, Response, make_response, render_template
+from flask_babel import gettext as _
+from werkzeug.exceptions import HTTPException
+
+from registry.errors import Refusal, RefusalCode
+
+log = logging.getLogger("registry.faces.portal")
+
+
+def show_mistakes_as_pages(app: Flask) -> None:
+    """Answer every refusal, wrong request and fault of `app` with a page."""
+
+    @app.errorhandler(Refusal)
+    def _refused(refusal: Refusal) -> Response:
+        if refusal.code is RefusalCode.UUID_ALREADY_EXISTS:
+            return make_response(render_template("portal/already_handed_out.html"), 409)
+        return page(400)
+
+    @app.errorhandler(HTTPException)
+    def _asked_wrongly(error: HTTPException) -> Response:
+        response = page(error.code or 500)
+        for name, value in error.get_headers():
+            if name == "Allow":
+                response.headers[name] = value
+        return response
+
+    @app.errorhandler(Exception)
+    def _our_fault(error: Exception) -> Response:
+        frames = traceback.extract_tb(error.__traceback__)
+        where = " < ".join(f"{frame.filename}:{frame.lineno}" for frame in reversed(frames[-6:]))
+        log.error("unexpected fault %s at %s", type(error).__qualname__, where)
+        return page(500)
+
+
+def page(status: int) -> Response:
+    """The page for an HTTP status: what happened, and what to do next."""
+    if status == 404:
+        title = _("This page does not exist")
+        advice = _("Check the address, or go to the start of the portal.")
+    elif status >= 500:
+        title = _("Something went wrong on our side")
+        advice = _(
+            "Nothing was stored. Try again in a minute; if it stays so, tell whoever runs the registry."
+        )
+    else:
+        title = _("This could not be done")
+        advice = _(
+            "Nothing was stored. The page may have been open for too long, or the browser refuses cookies. "
+            "Go back to the start and try again."
+        )
+    return make_response(render_template("portal/mistake.html", title=title, advice=advice), status)

@@ -1,0 +1,99 @@
+"""Coming in by a one-time link, staying for a shift, and leaving.
+
+Opening a link burns nothing, because mail scanners open links: its button does. The session lives in the
+database and is looked up on every request, so an official who was disabled is out at once.
+"""
+
+from dataclasses import dataclass
+
+import flask
+from flask import Blueprint, g, make_response, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from registry.faces.database import db
+from registry.faces.portal.settings import this_face
+from registry.models import transaction
+from registry.models.official import (
+    SESSION_LIFE_SECONDS,
+    end_session,
+    official_of_session,
+    redeem_sign_in_link,
+)
+
+SESSION_COOKIE = "portal_session"
+
+pages = Blueprint("sign_in", __name__, url_prefix="/portal")
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """Who is signed in, for the length of a request."""
+
+    official_id: str
+    name: str
+
+
+def require_official() -> ResponseReturnValue | None:
+    """Before a request: put who is signed in into `g.official`, or answer how to come in."""
+    g.official = _signed_in()
+    if g.official is None:
+        return render_template("portal/signed_out.html", by_choice=False), 403
+    return None
+
+
+@pages.get("/sign-in/<token>")
+def offer(token: str) -> ResponseReturnValue:
+    """A page with one button. Reads and writes nothing."""
+    return render_template("portal/sign_in.html", token=token)
+
+
+@pages.post("/sign-in/<token>")
+def come_in(token: str) -> ResponseReturnValue:
+    """Burn the link and open a session."""
+    session = db.session()
+    with transaction(session):
+        # A crash after this commit leaves a burnt link and a session that nobody holds: a new link mends it.
+        session_token = redeem_sign_in_link(session, token, this_face().clock())
+    if session_token is None:
+        if _signed_in() is not None:
+            # The button was pressed twice.
+            return redirect(url_for("authorizations.statement"), 303)
+        return render_template("portal/link_spent.html"), 410
+    flask.session.clear()
+    response = redirect(url_for("authorizations.statement"), 303)
+    response.set_cookie(
+        SESSION_COOKIE,
+        session_token,
+        max_age=SESSION_LIFE_SECONDS,
+        path="/portal",
+        httponly=True,
+        secure=request.is_secure,
+        samesite="Strict",
+    )
+    return response
+
+
+@pages.post("/sign-out")
+def leave() -> ResponseReturnValue:
+    """Forget the session, on both ends."""
+    session = db.session()
+    with transaction(session):
+        end_session(session, request.cookies.get(SESSION_COOKIE, ""))
+    flask.session.clear()
+    response = make_response(redirect(url_for("sign_in.left"), 303))
+    response.delete_cookie(SESSION_COOKIE, path="/portal", httponly=True, samesite="Strict")
+    return response
+
+
+@pages.get("/signed-out")
+def left() -> ResponseReturnValue:
+    """Says that it is done."""
+    return render_template("portal/signed_out.html", by_choice=True)
+
+
+def _signed_in() -> SignedIn | None:
+    token = request.cookies.get(SESSION_COOKIE)
+    if not token:
+        return None
+    official = official_of_session(db.session(), token, this_face().clock())
+    return SignedIn(official.id, official.name) if official else None

@@ -1,0 +1,248 @@
+"""Step 3 of a key's life: a phone uploads keys with the certificate that names them; what is right is stored.
+
+A key enters only with a certificate over its HMAC, and waits until two hours after its validity. Each key is
+judged by itself; an upload that breaks a rule as a whole stores nothing. Must never keep the time of an
+upload, and never anything that ties the keys of one upload together.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from sqlalchemy import and_, select
+from sqlalchemy.orm import Session
+
+from registry.errors import CertificateInvalid, Malformed, Refusal, RefusalCode
+from registry.lifecycle.inserts import insert_into
+from registry.lifecycle.replay import (
+    answer_name_and_key,
+    claim_answer,
+    collected_answers,
+    earlier_answer,
+    keep_answer,
+)
+from registry.lifecycle.revise import RevisionTokenReading, next_revision_token, revise_stored_keys
+from registry.lifecycle.upload_rules import (
+    CollectionPolicy,
+    KeyFindings,
+    Upload,
+    UploadedKey,
+    check_together,
+    judge_keys,
+    onset_of,
+)
+from registry.models import DiagnosisKey, HealthAuthority, HealthAuthorityKey, KeyRelease
+from registry.protocol.certificate import VerificationCertificate, check_certificate, load_public_key
+from registry.protocol.encoding import decode_base64
+from registry.protocol.intervals import EMBARGO_INTERVALS, interval_at
+from registry.protocol.keys import REPORT_TYPES, ReportType, TemporaryExposureKey
+from registry.protocol.mac import MacSegment, mac_matches
+from registry.protocol.revision_token import RevisionKeyRing
+
+__all__ = ["CollectedUpload", "CollectionPolicy", "Upload", "UploadedKey", "collect_upload"]
+
+_public_key = lru_cache(maxsize=256)(load_public_key)
+
+
+@dataclass(frozen=True, slots=True)
+class CollectedUpload:
+    """What the phone is told. `code` and `error` are empty unless some keys were left out as faulty."""
+
+    revision_token: str
+    inserted_exposures: int
+    warnings: tuple[str, ...]
+    error: str
+    code: str
+
+
+def collect_upload(
+    session: Session,
+    upload: Upload,
+    *,
+    policy: CollectionPolicy,
+    revision_keys: RevisionKeyRing,
+    now: float,
+) -> CollectedUpload:
+    """Check an upload and store its keys in the caller's transaction.
+
+    1. The health authority is registered and has regions.
+    2. The certificate holds: a live key's signature, issuer, audience, times.
+    3. Unless the same certificate, keys and `hmacKey` came within the last day: then that answer again.
+    4. The certificate names exactly these keys (HMAC).
+    5. Each key by itself (`judge_keys`); faulty ones are left out and reported.
+    6. The keys together (`check_together`).
+    7. New keys are stored, with a release in every region of the authority; known ones are revised.
+
+    Refuses with the key server's codes: `unknown_health_authority_id` and
+    `health_authority_missing_region_config` (1), `health_authority_verification_certificate_invalid`
+    (2 and 4), `bad_request` (5 and 6), and those of `revise_stored_keys` (7).
+    """
+    authority, public_keys = _authority(session, upload.health_authority_id, now)  # 1
+    shelf = collected_answers(now)
+    name, key = answer_name_and_key(b"publish", _identity(upload))
+    try:
+        certificate = check_certificate(  # 2
+            upload.certificate,
+            public_keys=public_keys,
+            issuer=authority.certificate_issuer,
+            audience=authority.certificate_audience,
+            now=now,
+        )
+    except CertificateInvalid as error:
+        # 3. Whoever can name the stored answer has shown this very certificate while it was good.
+        answer = earlier_answer(session, shelf, name, key)
+        if answer is None:
+            raise Refusal(RefusalCode.CERTIFICATE_INVALID, str(error)) from error
+        return _read_answer(answer)
+    if not claim_answer(session, shelf, name):  # 3
+        answer = earlier_answer(session, shelf, name, key)
+        if answer is None:
+            raise RuntimeError("an answer that was there a moment ago is gone")
+        return _read_answer(answer)
+    _check_mac(upload, certificate)  # 4
+    findings = judge_keys(  # 5
+        upload.keys,
+        report_type=REPORT_TYPES[certificate.report_type],
+        onset=onset_of(upload, certificate, policy, now),
+        policy=policy,
+        now=now,
+    )
+    check_together(findings.accepted, policy)  # 6
+    collected = _store(session, upload, findings, authority, policy, revision_keys, now)  # 7
+    # A crash before the caller's commit leaves no key and no answer; after it, the same request finds both.
+    keep_answer(session, shelf, name, key, _write_answer(collected))
+    return collected
+
+
+def _authority(
+    session: Session, authority_id: str, now: float
+) -> tuple[HealthAuthority, Mapping[str, EllipticCurvePublicKey]]:
+    """The registered authority, and its public keys that are live now by key id."""
+    live = and_(
+        HealthAuthorityKey.health_authority_id == HealthAuthority.id,
+        HealthAuthorityKey.not_before <= now,
+        HealthAuthorityKey.not_after > now,
+    )
+    rows = session.execute(
+        select(HealthAuthority, HealthAuthorityKey)
+        .outerjoin(HealthAuthorityKey, live)
+        .where(HealthAuthority.id == authority_id)
+    ).all()
+    if not rows:
+        raise Refusal(RefusalCode.UNKNOWN_HEALTH_AUTHORITY_ID, "the healthAuthorityID is not registered here")
+    authority = rows[0].HealthAuthority
+    if not authority.regions:
+        raise Refusal(
+            RefusalCode.HEALTH_AUTHORITY_MISSING_REGION_CONFIG,
+            "the health authority has no region: its operator must give it one",
+        )
+    keys = [row.HealthAuthorityKey for row in rows if row.HealthAuthorityKey is not None]
+    return authority, {key.key_id: _public_key(key.public_key_pem) for key in keys}
+
+
+def _identity(upload: Upload) -> bytes:
+    """What makes two uploads the same: certificate, keys in any order, `hmacKey`; nothing else.
+
+    The certificate's signature and `hmacKey` hold far more than the 128 bits that `replay` asks for.
+    """
+    keys = sorted(
+        f"{key.key_text}.{key.rolling_start_interval_number}.{key.rolling_period}.{key.transmission_risk}"
+        for key in upload.keys
+    )
+    asked = json.dumps([upload.certificate, upload.hmac_key_text, keys])
+    return hashlib.sha256(asked.encode("ascii")).digest()
+
+
+def _check_mac(upload: Upload, certificate: VerificationCertificate) -> None:
+    segments = [
+        MacSegment(key.key_text, key.rolling_start_interval_number, key.rolling_period, key.transmission_risk)
+        for key in upload.keys
+    ]
+    try:
+        secret = decode_base64(upload.hmac_key_text)
+    except Malformed as error:
+        raise Refusal(RefusalCode.CERTIFICATE_INVALID, "'hmacKey' is not base64") from error
+    if not mac_matches(secret, segments, decode_base64(certificate.tekmac)):
+        raise Refusal(
+            RefusalCode.CERTIFICATE_INVALID,
+            "the certificate names other keys: its 'tekmac' is not the HMAC of the keys as they were sent",
+        )
+
+
+def _store(
+    session: Session,
+    upload: Upload,
+    findings: KeyFindings,
+    authority: HealthAuthority,
+    policy: CollectionPolicy,
+    revision_keys: RevisionKeyRing,
+    now: float,
+) -> CollectedUpload:
+    accepted = findings.accepted
+    reading = RevisionTokenReading.of(upload.revision_token, revision_keys)
+    # A negative result says that a key must not go out: of a key that was never here nothing is stored.
+    revoking = accepted[0].report_type == ReportType.REVOKED
+    inserted = frozenset() if revoking else _insert(session, accepted, authority, upload.traveler)
+    _insert_releases(session, [key for key in accepted if key.key_data in inserted], authority)
+    revise_stored_keys(session, [key for key in accepted if key.key_data not in inserted], reading)
+    oldest_end = interval_at(now) - policy.max_age_intervals
+    return CollectedUpload(
+        revision_token=next_revision_token(reading, accepted, revision_keys, oldest_end=oldest_end),
+        inserted_exposures=len(inserted),
+        warnings=findings.warnings,
+        error=findings.error,
+        code=RefusalCode.PARTIAL_FAILURE.value if findings.error else "",
+    )
+
+
+def _insert(
+    session: Session, keys: Sequence[TemporaryExposureKey], authority: HealthAuthority, traveler: bool
+) -> frozenset[bytes]:
+    """Store what is new, in one statement; the key bytes that really went in."""
+    rows = [
+        {
+            "key_data": key.key_data,
+            "rolling_start_interval_number": key.rolling_start_interval_number,
+            "rolling_period": key.rolling_period,
+            "end_interval_number": key.end_interval_number,
+            "transmission_risk_level": key.transmission_risk_level,
+            "report_type": int(key.report_type),
+            "days_since_onset_of_symptoms": key.days_since_onset_of_symptoms,
+            "health_authority_id": authority.id,
+            "traveler": traveler,
+        }
+        # One order for all: two uploads that share keys then wait for each other, never in a circle.
+        for key in sorted(keys, key=lambda key: key.key_data)
+    ]
+    statement = insert_into(session, DiagnosisKey).on_conflict_do_nothing().returning(DiagnosisKey.key_data)
+    return frozenset(session.scalars(statement, rows))
+
+
+def _insert_releases(
+    session: Session, keys: Sequence[TemporaryExposureKey], authority: HealthAuthority
+) -> None:
+    rows = [
+        {
+            "key_data": key.key_data,
+            "region": region,
+            "is_revision": False,
+            "releasable_at": key.end_interval_number + EMBARGO_INTERVALS,
+        }
+        for key in keys
+        for region in sorted(set(authority.regions))
+    ]
+    if rows:
+        # RETURNING lets the whole list go as one statement.
+        session.execute(insert_into(session, KeyRelease).returning(KeyRelease.region), rows)
+
+
+def _write_answer(collected: CollectedUpload) -> bytes:
+    return json.dumps(asdict(collected)).encode("ascii")
+
+
+def _read_answer(answer: bytes) -> CollectedUpload:
+    members = json.loads(answer)
+    return CollectedUpload(**{**members, "warnings": tuple(members["warnings"])})

@@ -1,0 +1,169 @@
+"""Part of collecting: a key that is already here comes again with another report type.
+
+A key is revised once at most, only along the permitted transitions, and only by whoever holds the revision
+token that names it. What has not left the house is changed in place, and a key that proves negative before
+its release never leaves; what has left goes out again as a revised key.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from registry.errors import Distrusted, Malformed, Refusal, RefusalCode
+from registry.models import DiagnosisKey, KeyRelease
+from registry.protocol.encoding import decode_base64
+from registry.protocol.keys import ReportType, TemporaryExposureKey
+from registry.protocol.revision_token import (
+    RevisableKey,
+    RevisionKeyRing,
+    decode_revision_token,
+    encode_revision_token,
+)
+
+_FROM_PROVISIONAL = frozenset({ReportType.CONFIRMED_TEST, ReportType.REVOKED})
+TRANSITIONS: dict[int, frozenset[ReportType]] = {
+    ReportType.UNKNOWN: _FROM_PROVISIONAL,
+    ReportType.CONFIRMED_CLINICAL_DIAGNOSIS: _FROM_PROVISIONAL,
+    ReportType.SELF_REPORT: _FROM_PROVISIONAL | {ReportType.CONFIRMED_CLINICAL_DIAGNOSIS},
+}
+"""From which report type to which a key may be revised (exposure-notifications-server)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionTokenReading:
+    """What a phone's revision token turned out to be. A bad one matters only if it is needed."""
+
+    keys: tuple[RevisableKey, ...]
+    fault: Refusal | None
+
+    @classmethod
+    def of(cls, token: str, ring: RevisionKeyRing) -> Self:
+        """Read a token; one that is not even base64 counts as none."""
+        try:
+            present = len(decode_base64(token)) > 0
+        except Malformed:
+            present = False
+        if not present:
+            missing = "keys of this upload are here already: send the 'revisionToken' of the last answer"
+            return cls((), Refusal(RefusalCode.MISSING_REVISION_TOKEN, missing))
+        try:
+            return cls(decode_revision_token(token, ring), None)
+        except (Malformed, Distrusted) as error:
+            return cls((), Refusal(RefusalCode.INVALID_REVISION_TOKEN, str(error)))
+
+
+def next_revision_token(
+    reading: RevisionTokenReading,
+    written: Iterable[TemporaryExposureKey],
+    ring: RevisionKeyRing,
+    *,
+    oldest_end: int,
+) -> str:
+    """The phone's next token: the last one's keys that ended at `oldest_end` or later, and these."""
+    kept = [
+        key for key in reading.keys if key.rolling_start_interval_number + key.rolling_period >= oldest_end
+    ]
+    return encode_revision_token([*kept, *map(_revisable, written)], ring)
+
+
+def revise_stored_keys(
+    session: Session, keys: Sequence[TemporaryExposureKey], reading: RevisionTokenReading
+) -> None:
+    """Revise those of `keys` that are stored; unknown ones are left alone. All in the caller's transaction.
+
+    Refuses, for the upload as a whole, with `missing_revision_token`, `invalid_revision_token` (unreadable,
+    or it does not name the key with this start and period), `key_already_revised` and
+    `invalid_report_type_transition`. A key that has the report type already is no fault.
+    """
+    if not keys:
+        return
+    stored = _locked_keys(session, [key.key_data for key in keys])
+    if not stored:
+        return
+    if reading.fault is not None:
+        raise reading.fault
+    known = [(stored[key.key_data], key) for key in keys if key.key_data in stored]
+    named = set(reading.keys)
+    for row, key in known:
+        as_stored = RevisableKey(row.key_data, row.rolling_start_interval_number, row.rolling_period)
+        if as_stored not in named or _revisable(key) != as_stored:
+            raise Refusal(
+                RefusalCode.INVALID_REVISION_TOKEN,
+                "the revision token does not name every stored key of this upload with its start and period",
+            )
+    changed = [(row, key) for row, key in known if _changes(row, key.report_type)]
+    releases = _locked_releases(session, [row.key_data for row, _key in changed])
+    for row, key in changed:
+        _revise(session, row, key, releases[row.key_data])
+
+
+def _locked_keys(session: Session, key_data: Sequence[bytes]) -> dict[bytes, DiagnosisKey]:
+    rows = session.scalars(
+        select(DiagnosisKey)
+        .where(DiagnosisKey.key_data.in_(key_data))
+        .order_by(DiagnosisKey.key_data)
+        .with_for_update()
+    )
+    return {row.key_data: row for row in rows}
+
+
+def _locked_releases(session: Session, key_data: Sequence[bytes]) -> dict[bytes, list[KeyRelease]]:
+    """Primary releases by key. Locked: whether one is sealed cannot change until the caller commits."""
+    by_key: dict[bytes, list[KeyRelease]] = {key: [] for key in key_data}
+    rows = session.scalars(
+        select(KeyRelease)
+        .where(KeyRelease.key_data.in_(key_data), KeyRelease.is_revision.is_(False))
+        .order_by(KeyRelease.key_data, KeyRelease.region)
+        .with_for_update()
+    )
+    for row in rows:
+        by_key[row.key_data].append(row)
+    return by_key
+
+
+def _changes(row: DiagnosisKey, report_type: ReportType) -> bool:
+    """Whether the key would get another report type than it has. Refuses what is not permitted."""
+    current = row.report_type if row.revised_report_type is None else row.revised_report_type
+    if report_type == current:
+        return False
+    if row.revised_before_release or row.revised_report_type is not None:
+        raise Refusal(RefusalCode.KEY_ALREADY_REVISED, "a key of this upload has been revised before")
+    if report_type not in TRANSITIONS.get(current, frozenset()):
+        raise Refusal(
+            RefusalCode.INVALID_REPORT_TYPE_TRANSITION,
+            f"a key cannot go from {ReportType(current).name} to {report_type.name}",
+        )
+    return True
+
+
+def _revise(
+    session: Session, row: DiagnosisKey, key: TemporaryExposureKey, releases: Sequence[KeyRelease]
+) -> None:
+    revoked = key.report_type == ReportType.REVOKED
+    if all(release.batch_id is None for release in releases):
+        row.revised_before_release = True
+        row.report_type = int(key.report_type)
+        row.days_since_onset_of_symptoms = key.days_since_onset_of_symptoms
+    else:
+        row.revised_report_type = int(key.report_type)
+        row.revised_days_since_onset_of_symptoms = key.days_since_onset_of_symptoms
+    for release in releases:
+        if release.batch_id is None and revoked:
+            # Here it has not gone out, so here there is nothing to take back.
+            session.delete(release)
+        elif row.revised_report_type is not None:
+            session.add(
+                KeyRelease(
+                    key_data=row.key_data,
+                    region=release.region,
+                    is_revision=True,
+                    releasable_at=release.releasable_at,
+                )
+            )
+
+
+def _revisable(key: TemporaryExposureKey) -> RevisableKey:
+    return RevisableKey(key.key_data, key.rolling_start_interval_number, key.rolling_period)

@@ -1,0 +1,28 @@
+"""Tables, a file a subject, in two halves that share no database; and `transaction()`, the only commit.
+
+The issuing half (officials, codes, tokens) and the collecting half (keys, batches, files) are joined only
+by the verification certificate that a phone carries from one to the other. Each has its own declarative
+base, so a table cannot refer to the other half even by mistake. Nothing here knows Flask or a setting.
+
+Times: the issuing half keeps unix seconds, already rounded; the collecting half keeps ten-minute interval
+numbers, and unix seconds only for windows and leases. Neither keeps the moment of a person's act.
+"""
+
+from registry.models.authority import ApiKey, Authority, CertificateKey
+from registry.models.authorization import Authorization, VerificationCode, VerificationToken
+from registry.models.bases import CollectingBase, IssuingBase
+from registry.models.batch import Batch, BatchState, ExportFile, ExportSigningKey
+from registry.models.diagnosis_key import DiagnosisKey, KeyRelease
+from registry.models.health_authority import HealthAuthority, HealthAuthorityKey
+from registry.models.lease import Lease
+from registry.models.official import Official, PortalSession, SignInLink
+from registry.models.replay import CollectedAnswer, CollectingChaff, IssuedAnswer, IssuingChaff
+from registry.models.sessions import open_database, prepare_engine, transaction
+
+__all__ = [
+    "ApiKey", "Authority", "Authorization", "Batch", "BatchState", "CertificateKey", "CollectedAnswer",
+    "CollectingBase", "CollectingChaff", "DiagnosisKey", "ExportFile", "ExportSigningKey",
+    "HealthAuthority", "HealthAuthorityKey", "IssuedAnswer", "IssuingBase", "IssuingChaff", "KeyRelease",
+    "Lease", "Official", "PortalSession", "SignInLink", "VerificationCode", "VerificationToken",
+    "open_database", "prepare_engine", "transaction",
+]  # fmt: skip

@@ -1,0 +1,44 @@
+"""Issuing half: health authorities, the public halves of their certificate keys, and API keys."""
+
+from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from registry.models.bases import IssuingBase
+
+
+class Authority(IssuingBase):
+    """A health authority whose officials and systems issue codes here."""
+
+    __tablename__ = "authority"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """What apps send as `healthAuthorityID`."""
+    name: Mapped[str] = mapped_column(String(200))
+    certificate_issuer: Mapped[str] = mapped_column(String(200))
+    certificate_audience: Mapped[str] = mapped_column(String(200))
+
+
+class CertificateKey(IssuingBase):
+    """Public half of a certificate signing key; listed at /jwks/{authority} while it is valid."""
+
+    __tablename__ = "certificate_key"
+
+    key_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    authority_id: Mapped[str] = mapped_column(ForeignKey("authority.id"))
+    public_key_pem: Mapped[str] = mapped_column(String(1000))
+    not_before: Mapped[int] = mapped_column(BigInteger)
+    not_after: Mapped[int] = mapped_column(BigInteger)
+
+
+class ApiKey(IssuingBase):
+    """A key with which an app (device), a lab (admin) or a dashboard (stats) calls the API."""
+
+    __tablename__ = "api_key"
+
+    key_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    """HMAC-SHA256 of the key under the registry's lookup key; the key itself is shown once, never kept."""
+    authority_id: Mapped[str] = mapped_column(ForeignKey("authority.id"))
+    kind: Mapped[str] = mapped_column(String(8))
+    """`device`, `admin` or `stats`."""
+    preview: Mapped[str] = mapped_column(String(12))
+    disabled: Mapped[bool] = mapped_column(default=False)

@@ -1,0 +1,65 @@
+"""Issuing half: what an official stated, the code that was handed over, the token a phone got for it."""
+
+from datetime import date
+
+from sqlalchemy import BigInteger, Date, ForeignKey, LargeBinary, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from registry.models.bases import IssuingBase
+
+
+class Authorization(IssuingBase):
+    """One statement: a positive result exists and the person agreed. Carries no date of the person's.
+
+    Kept as the record of an official's act; the dates live beside the code and go with it.
+    """
+
+    __tablename__ = "authorization"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    authority_id: Mapped[str] = mapped_column(ForeignKey("authority.id"))
+    official_id: Mapped[str | None] = mapped_column(ForeignKey("official.id"))
+    """Who stated it at the portal; none if a lab's system did, through the API key below."""
+    api_key_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))
+    external_issuer_id: Mapped[str | None] = mapped_column(String(255))
+    report_type: Mapped[str] = mapped_column(String(16))
+    """The contract's word: `confirmed`, `likely` or `negative`."""
+    consent_version: Mapped[str | None] = mapped_column(String(32))
+    consent_language: Mapped[str | None] = mapped_column(String(16))
+    consent_channel: Mapped[str | None] = mapped_column(String(16))
+    stated_on: Mapped[date] = mapped_column(Date)
+    """UTC day; nothing finer."""
+
+
+class VerificationCode(IssuingBase):
+    """The short secret that was handed over. Only its keyed hash is stored."""
+
+    __tablename__ = "verification_code"
+
+    uuid: Mapped[str] = mapped_column(String(36), primary_key=True)
+    """The issuer's handle on the code, its own or ours; never the authorization's id."""
+    authorization_id: Mapped[str] = mapped_column(ForeignKey("authorization.id"), index=True)
+    authority_id: Mapped[str] = mapped_column(ForeignKey("authority.id"))
+    code_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    report_type: Mapped[str] = mapped_column(String(16))
+    test_date: Mapped[date | None] = mapped_column(Date)
+    onset_date: Mapped[date | None] = mapped_column(Date)
+    expires_at: Mapped[int] = mapped_column(BigInteger, index=True)
+    """Unix seconds, a multiple of 900: rounded up, so that it does not tell when the code was issued."""
+    claimed: Mapped[bool] = mapped_column(default=False)
+
+
+class VerificationToken(IssuingBase):
+    """What a phone got for a code. Used once, for one certificate."""
+
+    __tablename__ = "verification_token"
+
+    token_id_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    """SHA-256 of the token's `jti`."""
+    authority_id: Mapped[str] = mapped_column(ForeignKey("authority.id"))
+    report_type: Mapped[str] = mapped_column(String(16))
+    test_date: Mapped[date | None] = mapped_column(Date)
+    onset_date: Mapped[date | None] = mapped_column(Date)
+    expires_at: Mapped[int] = mapped_column(BigInteger, index=True)
+    """Unix seconds, a multiple of 900."""
+    used: Mapped[bool] = mapped_column(default=False)

@@ -1,0 +1,28 @@
+"""The two declarative bases. Separate metadata is what keeps the halves apart."""
+
+from typing import Any, ClassVar
+
+from sqlalchemy import JSON, MetaData
+from sqlalchemy.orm import DeclarativeBase
+
+NAMING = {
+    "ix": "ix_%(column_0_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class IssuingBase(DeclarativeBase):
+    """Officials, authorizations, codes, tokens: what happens before a phone holds a certificate."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map: ClassVar[dict[Any, Any]] = {list[str]: JSON}
+
+
+class CollectingBase(DeclarativeBase):
+    """Diagnosis keys, batches, files: what happens once a phone presents a certificate."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map: ClassVar[dict[Any, Any]] = {list[str]: JSON}

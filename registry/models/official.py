@@ -1,0 +1,116 @@
+"""Issuing half: officials, the one-time links that let them in, and their sessions at the portal.
+
+Links and sessions are 256 random bits that only their holder has; the tables keep SHA-256 of them, which
+cannot be turned back. The functions write in the caller's transaction.
+"""
+
+import hashlib
+import secrets
+
+from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String, delete, select, update
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from registry.models.bases import IssuingBase
+
+LINK_LIFE_SECONDS = 86_400
+SESSION_LIFE_SECONDS = 8 * 3600
+"""A shift. Ended earlier by signing out or by disabling the official."""
+
+
+class Official(IssuingBase):
+    """A person with a login at the portal. The only place where a person's name may stand."""
+
+    __tablename__ = "official"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    authority_id: Mapped[str] = mapped_column(ForeignKey("authority.id"))
+    name: Mapped[str] = mapped_column(String(200))
+    disabled: Mapped[bool] = mapped_column(default=False)
+
+
+class SignInLink(IssuingBase):
+    """A link that signs one official in, once. Opening it burns nothing; its button does."""
+
+    __tablename__ = "sign_in_link"
+
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    """SHA-256 of the 256-bit token."""
+    official_id: Mapped[str] = mapped_column(ForeignKey("official.id"))
+    expires_at: Mapped[int] = mapped_column(BigInteger)
+    used: Mapped[bool] = mapped_column(default=False)
+
+
+class PortalSession(IssuingBase):
+    """A signed-in browser. Looked up on every request, so ending it works at once."""
+
+    __tablename__ = "portal_session"
+
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    official_id: Mapped[str] = mapped_column(ForeignKey("official.id"), index=True)
+    expires_at: Mapped[int] = mapped_column(BigInteger)
+
+
+def new_sign_in_link(
+    session: Session, official_id: str, *, now: float, life_seconds: int = LINK_LIFE_SECONDS
+) -> str:
+    """Token of a fresh link for the official: 43 URL-safe characters, shown now or never."""
+    token = secrets.token_urlsafe(32)
+    expires_at = int(now) + life_seconds
+    session.add(SignInLink(token_hash=_token_hash(token), official_id=official_id, expires_at=expires_at))
+    session.flush()
+    return token
+
+
+def redeem_sign_in_link(session: Session, token: str, now: float) -> str | None:
+    """Burn the link and open a session of eight hours: its token, 43 characters.
+
+    None, and nothing written, if the link is unknown, used or expired or its official is disabled.
+    """
+    link = SignInLink.token_hash == _token_hash(token)
+    # One statement burns the link or finds it burnt: of two browsers at once, one gets in.
+    official_id = session.scalar(
+        update(SignInLink)
+        .where(
+            link,
+            SignInLink.used.is_(False),
+            SignInLink.expires_at > now,
+            SignInLink.official_id.in_(select(Official.id).where(Official.disabled.is_(False))),
+        )
+        .values(used=True)
+        .returning(SignInLink.official_id)
+        .execution_options(synchronize_session=False)
+    )
+    if official_id is None:
+        return None
+    session_token = secrets.token_urlsafe(32)
+    session.add(
+        PortalSession(
+            token_hash=_token_hash(session_token),
+            official_id=official_id,
+            expires_at=int(now) + SESSION_LIFE_SECONDS,
+        )
+    )
+    session.flush()
+    return session_token
+
+
+def official_of_session(session: Session, token: str, now: float) -> Official | None:
+    """Who is signed in with this session's token; None if it has ended or the official is disabled."""
+    return session.scalar(
+        select(Official)
+        .join(PortalSession, PortalSession.official_id == Official.id)
+        .where(
+            PortalSession.token_hash == _token_hash(token),
+            PortalSession.expires_at > now,
+            Official.disabled.is_(False),
+        )
+    )
+
+
+def end_session(session: Session, token: str) -> None:
+    """Forget the session; unknown ones are no fault."""
+    session.execute(delete(PortalSession).where(PortalSession.token_hash == _token_hash(token)))
+
+
+def _token_hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,63 @@
+"""Engines and the one commit.
+
+SQLite runs in WAL mode with synchronous=FULL: a commit that returned survives power loss. Its write
+transactions begin IMMEDIATE, so that two writers queue instead of failing half way.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.orm import Session
+
+BUSY_TIMEOUT_MS = 30_000
+
+
+def open_database(url: str) -> Engine:
+    """An engine on `url` (sqlite:/// or postgresql+psycopg://), prepared as `prepare_engine` says."""
+    engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+    prepare_engine(engine)
+    return engine
+
+
+def prepare_engine(engine: Engine) -> None:
+    """Give a SQLite engine durable settings and explicit transactions; leave any other as it is."""
+    if engine.dialect.name != "sqlite":
+        return
+
+    @event.listens_for(engine, "connect")
+    def _durable(dbapi_connection: Any, _record: object) -> None:
+        # The driver's own BEGIN is switched off: ours below says which kind of transaction it is.
+        dbapi_connection.isolation_level = None
+        cursor = dbapi_connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        # What is deleted is gone from the file too: retirement promises that.
+        cursor.execute("PRAGMA secure_delete=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("registry_writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def transaction(session: Session) -> Iterator[Session]:
+    """The only commit: all of the block's writes become durable together, or none does.
+
+    A crash before the commit leaves nothing; after it, everything. The block must start with a clean
+    session (no transaction under way), so that SQLite can take its write lock at the beginning and every
+    read in the block sees what it will write upon.
+    """
+    session.rollback()
+    session.connection(execution_options={"registry_writes": True})
+    try:
+        yield session
+        session.commit()
+    except BaseException:
+        session.rollback()
+        raise

@@ -1,0 +1,206 @@
+"""Where public files lie, and the indexes that list them. All public paths are built here and only here.
+
+The legacy index is lines of file names, as existing apps read it. The native index tells a phone which
+windows there are without a gap, so that a missing one is seen, and what each file must hash to.
+Paths are relative to the public root, but names in either index are relative to /exposures/.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from registry.errors import Malformed
+from registry.protocol.encoding import JsonObject, decode_json_object, encode_json
+from registry.protocol.regions import check_region
+
+EXPOSURES = "exposures"
+TRUST_PATH = ".well-known/exposure-registry.json"
+GAEN_ZIP = "gaen-zip"
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"(?P<region>[A-Z0-9-]+)/[0-9]+-[0-9]+-[0-9]{5}\.[a-z0-9]+")
+
+
+def export_name(region: str, start: int, end: int, file_number: int) -> str:
+    """`XA/1700000000-1700003600-00001.zip`, relative to /exposures/; window in unix seconds, number from 1.
+
+    Existing apps take start and end from this name, and sort by it. Raises Malformed.
+    """
+    check_region(region)
+    return f"{region}/{start}-{end}-{file_number:05d}.zip"
+
+
+def legacy_index_path(region: str) -> str:
+    """Path of the index that existing apps poll."""
+    check_region(region)
+    return f"{EXPOSURES}/{region}/index.txt"
+
+
+def index_path(region: str) -> str:
+    """Path of the native index; its bytes change with every window."""
+    check_region(region)
+    return f"{EXPOSURES}/{region}/index.json"
+
+
+def index_digest_path(region: str, sha256: str) -> str:
+    """Path under which one native index stays as it was. `sha256` in lower-case hex."""
+    check_region(region)
+    if not _SHA256.fullmatch(sha256):
+        raise Malformed("a SHA-256 digest is 64 lower-case hexadecimal digits")
+    return f"{EXPOSURES}/{region}/index/{sha256}.json"
+
+
+def encode_legacy_index(names: Iterable[str]) -> bytes:
+    """US-ASCII, one name a line, no newline at the end; no names, no bytes."""
+    return "\n".join(names).encode("ascii")
+
+
+def decode_legacy_index(content: bytes) -> list[str]:
+    """The names, oldest first. Split at any white space, as existing apps do. Raises Malformed."""
+    try:
+        names = content.decode("ascii").split()
+    except UnicodeDecodeError as error:
+        raise Malformed("the index is not US-ASCII") from error
+    for name in names:
+        _check_name(name)
+    return names
+
+
+def _check_name(name: str) -> str:
+    """The region that the name begins with. A name is no path out of /exposures/."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise Malformed(f"{name[:80]!r} is not the name of an export file")
+    check_region(match["region"])
+    return match["region"]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexFile:
+    """One file of a window: name relative to /exposures/, SHA-256 in hex, size in bytes."""
+
+    path: str
+    sha256: str
+    size: int
+    format: str = GAEN_ZIP
+
+
+@dataclass(frozen=True, slots=True)
+class IndexWindow:
+    """The window [start, end) in unix seconds, or a run of windows without files as one entry.
+
+    `last_sequence` is greater than `sequence` only for such a run.
+    """
+
+    sequence: int
+    last_sequence: int
+    start: int
+    end: int
+    files: tuple[IndexFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """All windows of a region within the retention, oldest first. Times are unix seconds.
+
+    `sequence` is the newest window's, or the last one there ever was if none is left.
+    """
+
+    region: str
+    sequence: int
+    issued_at: int
+    next_window_end: int
+    expires_at: int
+    windows: tuple[IndexWindow, ...] = ()
+
+
+def encode_index(index: Index) -> bytes:
+    """Canonical JSON: the same index is the same bytes, so its digest can stand in a log."""
+    return encode_json(
+        {
+            "region": index.region,
+            "sequence": index.sequence,
+            "issued_at": index.issued_at,
+            "next_window_end": index.next_window_end,
+            "expires_at": index.expires_at,
+            "windows": [
+                {
+                    "sequence": window.sequence,
+                    "last_sequence": window.last_sequence,
+                    "start": window.start,
+                    "end": window.end,
+                    "files": [
+                        {"path": file.path, "sha256": file.sha256, "size": file.size, "format": file.format}
+                        for file in window.files
+                    ],
+                }
+                for window in index.windows
+            ],
+        }
+    )
+
+
+def decode_index(content: bytes) -> Index:
+    """The index, once it is without gaps. Unknown members are passed over. Raises Malformed.
+
+    1. Every window ends after it starts, and begins where its predecessor ends.
+    2. Sequence numbers leave nothing out; only a run without files spans several.
+    3. The newest window's number is the index's.
+    4. Every file is named once, under this region, with a digest and a size.
+    5. The index expires after it was issued.
+    """
+    document = decode_json_object(content, "index")
+    region = document.text("region")
+    check_region(region)
+    index = Index(
+        region=region,
+        sequence=document.integer("sequence"),
+        issued_at=document.integer("issued_at"),
+        next_window_end=document.integer("next_window_end"),
+        expires_at=document.integer("expires_at"),
+        windows=tuple(_read_window(window, region) for window in document.children("windows")),
+    )
+    for before, after in zip(index.windows, index.windows[1:], strict=False):
+        if after.start != before.end:  # 1
+            raise Malformed(f"index: window {after.sequence} does not begin where {before.sequence} ends")
+        if after.sequence != before.last_sequence + 1:  # 2
+            raise Malformed(f"index: no window between {before.last_sequence} and {after.sequence}")
+    if index.windows and index.windows[-1].last_sequence != index.sequence:  # 3
+        raise Malformed(f"index: 'sequence' is {index.sequence}, but its newest window's is not")
+    paths = [file.path for window in index.windows for file in window.files]
+    if len(set(paths)) != len(paths):  # 4
+        raise Malformed("index: a file is named twice")
+    if index.expires_at <= index.issued_at:  # 5
+        raise Malformed("index: expires before it was issued")
+    return index
+
+
+def _read_window(document: JsonObject, region: str) -> IndexWindow:
+    window = IndexWindow(
+        sequence=document.integer("sequence"),
+        last_sequence=document.integer("last_sequence"),
+        start=document.integer("start"),
+        end=document.integer("end"),
+        files=tuple(_read_file(file, region) for file in document.children("files")),
+    )
+    if window.end <= window.start:  # 1
+        raise Malformed(f"index: window {window.sequence} ends before it starts")
+    if window.last_sequence < window.sequence or (
+        window.files and window.last_sequence != window.sequence
+    ):  # 2
+        raise Malformed(f"index: window {window.sequence} cannot run to {window.last_sequence}")
+    return window
+
+
+def _read_file(document: JsonObject, region: str) -> IndexFile:
+    file = IndexFile(
+        path=document.text("path"),
+        sha256=document.text("sha256"),
+        size=document.integer("size", least=1),
+        format=document.text("format"),
+    )
+    if _check_name(file.path) != region:  # 4
+        raise Malformed(f"index: {file.path} lies in another region")
+    if not _SHA256.fullmatch(file.sha256):
+        raise Malformed(f"index: the digest of {file.path} is not a SHA-256 in lower-case hexadecimal")
+    return file

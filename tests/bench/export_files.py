@@ -1,0 +1,89 @@
+"""How fast keys become a signed file, and how many bytes each takes in it."""
+
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from tempfile import TemporaryDirectory
+from pathlib import Path
+
+from registry.protocol.export_file import ExportFile, SignatureInfo, encode_export, encode_signatures, pack
+from registry.protocol.keys import TemporaryExposureKey, canonical_order
+from registry.signing.file_key import FileKey, create_key_file
+from tests.bench.measure import Measurement, Pair, Target
+from tests.bench.population import NEWEST_START, information_floor, keys_of_patients
+
+KEYS = 100_000
+WINDOW_START = (NEWEST_START + 2 * 144) * 600
+
+
+@cache
+def _keys() -> tuple[TemporaryExposureKey, ...]:
+    return tuple(keys_of_patients(KEYS))
+
+
+@contextmanager
+def _signing_key() -> Iterator[FileKey]:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "XA_export-1.pem"
+        create_key_file(path)
+        yield FileKey.load(path, "XA_export", "1")
+
+
+def _export_bin(signer: FileKey) -> bytes:
+    info = SignatureInfo(signer.key_id, signer.key_version)
+    keys = tuple(canonical_order(_keys()))
+    return encode_export(
+        ExportFile(WINDOW_START, WINDOW_START + 3600, "XA", keys, signature_infos=(info,))
+    )
+
+
+def _zip(signer: FileKey) -> bytes:
+    """What publishing does with a window's keys, from rows' values to the bytes of the file."""
+    export_bin = _export_bin(signer)
+    info = SignatureInfo(signer.key_id, signer.key_version)
+    return pack(export_bin, encode_signatures([(info, signer.sign(export_bin))]))
+
+
+@contextmanager
+def _speed() -> Iterator[Pair]:
+    with _signing_key() as signer:
+        export_bin = _export_bin(signer)
+
+        def ours() -> float:
+            began = time.perf_counter()
+            _zip(signer)
+            return KEYS / (time.perf_counter() - began)
+
+        def limit() -> float:
+            began = time.perf_counter()
+            zlib.compress(export_bin, 6)
+            return KEYS / (time.perf_counter() - began)
+
+        yield Pair(ours, limit)
+
+
+@contextmanager
+def _size() -> Iterator[Pair]:
+    with _signing_key() as signer:
+        yield Pair(lambda: len(_zip(signer)) / KEYS, lambda: information_floor(_keys()) / KEYS)
+
+
+MEASUREMENTS = (
+    Measurement(
+        name="export_keys_per_second",
+        unit="keys/s",
+        against=f"zlib level 6 alone on the same export.bin of {KEYS:,} keys; ours sorts, encodes, signs, packs",
+        target=Target(0.25),
+        prepare=_speed,
+    ),
+    Measurement(
+        name="export_zip_bytes_per_key",
+        unit="B/key",
+        against=f"information floor of the same {KEYS:,} keys: log2 C(2^128, N) + entropy of their metadata",
+        target=Target(17.8, at_most=True, absolute=True, tolerance=0),
+        prepare=_size,
+        runs=1,
+    ),
+)

@@ -1,0 +1,295 @@
+"""An official's walk through the portal in a real browser: keyboard, narrow screens, both languages, dark too.
+
+Every page is checked by axe, for overflow and for violations of the content security policy. With
+REGISTRY_TEST_SCREENSHOTS set to a folder, each page leaves a picture there for people to look at.
+"""
+
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from sqlalchemy.orm import Session
+from werkzeug.serving import make_server
+
+from registry.faces.portal import PortalFace, create_portal_app
+from registry.lifecycle.authorize import IssuingPolicy
+from registry.models import Authority, IssuingBase, Official, open_database, transaction
+from registry.models.official import new_sign_in_link
+from registry.protocol.codes import is_well_formed
+from registry.protocol.intervals import utc_date
+from tests.clock import FakeClock
+
+WIDTHS = (320, 1280)
+LANGUAGES = ("zh", "en")
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+RULES = {
+    "runOnly": {
+        "type": "tag",
+        "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa", "best-practice"],
+    }
+}
+
+
+class Served:
+    """A portal that listens on a port of its own."""
+
+    def __init__(self, database: Path, clock: FakeClock) -> None:
+        self.clock = clock
+        self.engine = open_database(f"sqlite:///{database}")
+        IssuingBase.metadata.create_all(self.engine)
+        with Session(self.engine) as session, transaction(session):
+            session.add(Authority(id="a", name="x", certificate_issuer="x", certificate_audience="x"))
+            session.flush()
+            session.add(Official(id="official-1", authority_id="a", name="Wang Fang 王芳"))
+        app = create_portal_app(
+            PortalFace(
+                database_url=f"sqlite:///{database}",
+                clock=clock,
+                session_secret=b"s" * 32,
+                lookup_key=b"l" * 32,
+                policy=IssuingPolicy(),
+                authority_id="a",
+                profile="demo",
+                region="XA",
+            )
+        )
+        self.server = make_server("127.0.0.1", 0, app, threaded=True)
+        self.address = f"http://127.0.0.1:{self.server.port}"
+        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread.start()
+
+    def link(self) -> str:
+        """Address of a fresh sign-in link."""
+        with Session(self.engine) as session, transaction(session):
+            token = new_sign_in_link(session, "official-1", now=self.clock())
+        return f"{self.address}/portal/sign-in/{token}"
+
+    def close(self) -> None:
+        """Stop listening."""
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+        self.engine.dispose()
+
+
+@pytest.fixture
+def served(tmp_path: Path, clock: FakeClock) -> Iterator[Served]:
+    """A portal on a fresh SQLite database."""
+    with closing(Served(tmp_path / "issuing.sqlite", clock)) as portal:
+        yield portal
+
+
+@pytest.fixture
+def chromium(system_tool: Callable[[str], str]) -> Iterator[Browser]:
+    """The system's Chromium, without a window."""
+    with sync_playwright() as playwright:
+        # No sandbox inside the test's container; the only pages are ours.
+        browser = playwright.chromium.launch(executable_path=system_tool("chromium"), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Walk:
+    """One official at one browser. Gathers what axe, the layout and the console object to."""
+
+    def __init__(self, context: BrowserContext, name: str) -> None:
+        self.page: Page = context.new_page()
+        self.name = name
+        self.objections: list[str] = []
+        self.requested: set[str] = set()
+        self.page.on("console", lambda message: self._note(message.type, message.text))
+        self.page.on("pageerror", lambda error: self.objections.append(f"script: {error}"))
+        self.page.on("request", lambda request: self.requested.add(request.url))
+
+    def _note(self, kind: str, text: str) -> None:
+        # That a refused form came back with a 4xx is told on the console too, and is no fault.
+        if kind in {"error", "warning"} and "responded with a status of 4" not in text:
+            self.objections.append(f"console: {text}")
+
+    def look(self, what: str) -> None:
+        """Examine the page as it stands."""
+        result = Axe().run(self.page, options=RULES)
+        for violation in result.response["violations"]:
+            targets = [node["target"] for node in violation["nodes"]]
+            self.objections.append(f"{what}: {violation['id']}: {violation['help']} at {targets}")
+        wider = self.page.evaluate(
+            "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+        )
+        if wider:
+            self.objections.append(f"{what}: scrolls sideways")
+        folder = os.environ.get("REGISTRY_TEST_SCREENSHOTS")
+        if folder:
+            self.page.screenshot(path=Path(folder) / f"{self.name}-{what}.png", full_page=True)
+
+    def sign_in(self, served: Served) -> None:
+        """Open a link and press its button."""
+        self.page.goto(served.link())
+        self.page.get_by_role("main").get_by_role("button").click()
+
+    def complete(self, served: Served, person_language: str) -> None:
+        """Fill in the whole form."""
+        self.page.locator("[name=report_type][value=confirmed]").check()
+        yesterday = utc_date(served.clock()) - timedelta(days=1)
+        self.page.locator("#test_date").fill(yesterday.isoformat())
+        self.page.locator(f"[name=consent_language][value={person_language}]").check()
+        self.page.locator("[name=consent_channel][value=phone]").check()
+        self.page.locator("#agreed").check()
+
+    def submit(self) -> None:
+        """Send the form."""
+        self.page.locator("main form button[type=submit]").click()
+
+
+def context_of(
+    browser: Browser, width: int, language: str, scheme: Literal["light", "dark"] = "light"
+) -> BrowserContext:
+    return browser.new_context(
+        viewport={"width": width, "height": 900},
+        locale={"zh": "zh-CN", "en": "en-GB"}[language],
+        color_scheme=scheme,
+        reduced_motion="reduce",
+        java_script_enabled=True,  # axe needs it; the pages do not, see below
+    )
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_every_page_is_accessible_and_fits(
+    served: Served, chromium: Browser, width: int, language: str, scheme: Literal["light", "dark"]
+) -> None:
+    walk = Walk(context_of(chromium, width, language, scheme), f"{language}-{width}-{scheme}")
+    page = walk.page
+    page.goto(f"{served.address}/portal/")
+    walk.look("0-not-signed-in")
+    page.goto(served.link())
+    walk.look("1-sign-in")
+    page.get_by_role("main").get_by_role("button").click()
+    expect(page).to_have_url(f"{served.address}/portal/")
+    assert page.locator("html").get_attribute("lang") == language
+    walk.look("2-form")
+
+    page.locator("#test_date").fill("2026-01-01")
+    walk.submit()
+    expect(page.get_by_role("alert")).to_be_focused()
+    assert re.match("Error: |错误：", page.title())
+    walk.look("3-form-with-errors")
+
+    walk.complete(served, "zh" if language == "en" else "en")
+    walk.look("4-form-complete")
+    walk.submit()
+    code = re.sub(r"\D", "", page.locator(".code").inner_text())
+    assert is_well_formed(code)
+    assert not re.search(r"\d{3}", page.title())
+    walk.look("5-code")
+
+    page.reload()  # sends the same form again
+    expect(page.locator(".code")).to_have_count(0)
+    walk.look("6-already-handed-out")
+    page.goto(f"{served.address}/portal/nowhere")
+    walk.look("7-not-found")
+    page.goto(f"{served.address}/portal/")
+    page.locator(".sign-out button").click()
+    walk.look("8-signed-out")
+
+    assert walk.objections == []
+    assert all(url.startswith((served.address, "data:")) for url in walk.requested)
+    assert not any(code in url for url in walk.requested)
+
+
+def test_an_official_needs_no_mouse_and_no_script(served: Served, chromium: Browser) -> None:
+    context = chromium.new_context(locale="en-GB", java_script_enabled=False)
+    page = context.new_page()
+    page.goto(served.link())
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Sign in")).to_be_focused()
+    page.keyboard.press("Enter")
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("Hand over a code")
+    page.get_by_role("link", name="Skip to the content").press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    expect(page.get_by_label("Confirmed by test")).to_be_checked()
+    page.keyboard.press("Tab")
+    expect(page.get_by_label("Day of the test")).to_be_focused()
+    page.keyboard.type("14062026")  # day, month, year: as this browser's date field goes
+    expect(page.get_by_label("Day of the test")).to_have_value("2026-06-14")
+    page.get_by_label("Day of the first symptoms").focus()
+    while not page.get_by_label("中文").evaluate("element => element === document.activeElement"):
+        page.keyboard.press("Tab")
+    page.keyboard.press("ArrowDown")
+    expect(page.get_by_label("English")).to_be_checked()
+    expect(page.locator(".consent-en")).to_be_visible()
+    expect(page.locator(".consent-zh")).to_be_hidden()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    expect(page.get_by_label("In person")).to_be_checked()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Create the code")).to_be_focused()
+    page.keyboard.press("Enter")
+
+    expect(page.locator("h1")).to_be_focused()
+    expect(page.locator(".code > span")).to_have_count(5)
+    expect(page.get_by_role("region", name="Code")).to_have_attribute("aria-live", "polite")
+
+
+def test_an_error_leads_to_its_field_and_what_was_entered_is_still_there(
+    served: Served, chromium: Browser
+) -> None:
+    walk = Walk(context_of(chromium, 320, "en"), "errors")
+    walk.sign_in(served)
+    walk.complete(served, "en")
+    walk.page.locator("#agreed").uncheck()
+    walk.submit()
+    walk.page.get_by_role("alert").get_by_role("link").click()
+    expect(walk.page.locator("#agreed")).to_be_focused()
+    expect(walk.page.locator("#agreed")).to_have_accessible_description(re.compile("ask, then tick"))
+    expect(walk.page.locator("#test_date")).to_have_value("2026-06-14")
+    expect(walk.page.locator("[name=consent_channel][value=phone]")).to_be_checked()
+    walk.page.locator("#agreed").check()
+    walk.submit()
+    expect(walk.page.locator(".code")).to_be_visible()
+
+
+def test_the_person_is_spoken_to_in_their_language_whatever_the_officials_is(
+    served: Served, chromium: Browser
+) -> None:
+    walk = Walk(context_of(chromium, 1280, "en"), "languages")
+    walk.sign_in(served)
+    page = walk.page
+    expect(page.locator(".consent-zh")).to_be_hidden()
+    page.get_by_label("中文").check()
+    expect(page.locator(".consent-zh")).to_be_visible()
+    expect(page.locator(".consent-zh p").first).to_contain_text("您的结果为阳性")
+    walk.complete(served, "zh")
+    walk.submit()
+    expect(page.locator(".said q")).to_have_text("请把验证码念给我听一遍。")
+    expect(page.locator("html")).to_have_attribute("lang", "en")
+    expect(page.locator(".spoken span[lang=zh]")).to_have_count(15)
+
+
+def test_the_printed_code_carries_nothing_of_the_official(served: Served, chromium: Browser) -> None:
+    walk = Walk(context_of(chromium, 1280, "en"), "print")
+    walk.sign_in(served)
+    walk.complete(served, "en")
+    walk.submit()
+    walk.page.emulate_media(media="print")
+    walk.look("code")
+    expect(walk.page.locator(".code")).to_be_visible()
+    expect(walk.page.locator(".spoken")).to_be_visible()
+    expect(walk.page.get_by_text("Demonstration, not for real people")).to_be_visible()
+    expect(walk.page.locator(".sign-out")).to_be_hidden()
+    expect(walk.page.locator(".onward")).to_be_hidden()

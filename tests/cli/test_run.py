@@ -1,0 +1,130 @@
+"""`registry run` as its user meets it: a first start, the doors, a second start, the end."""
+
+import json
+import os
+import signal
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.running import Running, free_port
+
+FIRST_RUN_FIELDS = {
+    "profile", "base_url", "region", "health_authority_id", "device_api_key", "admin_api_key",
+    "stats_api_key", "portal_sign_in_url",
+}  # fmt: skip
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    registry = Running(tmp_path / "var")
+    yield registry
+    if registry.process is not None and registry.process.poll() is None:
+        registry.stop()
+
+
+def test_a_first_start_makes_everything_and_says_where_the_doors_are(running: Running) -> None:
+    running.start()
+    first_run = running.first_run
+    assert set(first_run) == FIRST_RUN_FIELDS
+    assert stat.S_IMODE((running.folder / "first-run.json").stat().st_mode) == 0o600
+    secrets = [path for path in (running.folder / "keys").rglob("*") if path.is_file()]
+    assert len(secrets) >= 6
+    assert {stat.S_IMODE(path.stat().st_mode) for path in secrets} == {0o600}
+    assert running.get("/exposures/XA/index.txt") == b""
+    assert json.loads(running.get("/exposures/XA/index.json"))["region"] == "XA"
+    trust = json.loads(running.get("/.well-known/exposure-registry.json"))
+    assert trust["profile"] == "demo"
+    assert trust["export_signing_keys"][0]["public_key"].startswith("-----BEGIN PUBLIC KEY-----")
+    for door in ("/", "/audit/", "/healthz", "/readyz"):
+        running.get(door)
+    said = running.log_path.read_text()
+    for hint in (first_run["portal_sign_in_url"], "/audit/", "Ctrl-C", "phone --store"):
+        assert hint in said
+    for secret in (first_run["device_api_key"], first_run["admin_api_key"], first_run["stats_api_key"]):
+        assert secret not in said
+
+
+def test_a_second_start_goes_on_with_the_same_data_and_a_fresh_link(running: Running) -> None:
+    before = running.start().first_run
+    trust = running.get("/.well-known/exposure-registry.json")
+    assert running.stop(signal.SIGINT) == 0
+    after = running.start().first_run
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"portal_sign_in_url"}
+    assert (
+        json.loads(trust)["export_signing_keys"]
+        == json.loads(running.get("/.well-known/exposure-registry.json"))["export_signing_keys"]
+    )
+    assert (
+        running.call("GET", before["portal_sign_in_url"].removeprefix(before["base_url"]), {}, b"")[0] == 200
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_signal_ends_all_processes(running: Running, number: signal.Signals) -> None:
+    running.start()
+    family = running.descendants()
+    assert any("publish --loop" in command for command in family.values())
+    assert any("gunicorn" in command for command in family.values())
+    assert running.stop(number) == 0
+    assert [pid for pid in family if _alive(pid)] == []
+
+
+def test_a_folder_with_other_things_in_it_is_initialised_all_the_same(running: Running) -> None:
+    running.folder.mkdir()
+    (running.folder / "notes.txt").write_text("mine")
+    (running.folder / "keys").mkdir()
+    running.start()
+    assert (running.folder / "notes.txt").read_text() == "mine"
+    assert set(running.first_run) == FIRST_RUN_FIELDS
+
+
+def test_a_second_registry_in_the_same_folder_is_refused_with_a_way_out(running: Running) -> None:
+    running.start()
+    second = Running(running.folder)
+    second.log_path = second.log_path.with_suffix(".second")
+    with pytest.raises(AssertionError, match="REGISTRY_DATA_DIR"):
+        second.start()
+    assert second.process is not None
+    assert second.process.wait(30) == 1
+    assert running.is_healthy()
+
+
+def test_a_taken_port_is_named_with_a_way_out(running: Running) -> None:
+    running.start()
+    second = Running(running.folder.with_name("other"), REGISTRY_PORT=str(running.port))
+    second.port = free_port()
+    with pytest.raises(AssertionError, match="REGISTRY_PORT"):
+        second.start()
+
+
+def test_production_refuses_a_demonstration_folder(running: Running) -> None:
+    running.start()
+    running.stop()
+    production = Running(running.folder, REGISTRY_PROFILE="production", REGISTRY_REGION="CN-HB")
+    with pytest.raises(AssertionError, match="belongs to a demo registry"):
+        production.start()
+
+
+def test_metrics_have_a_port_of_their_own_and_are_off_without_it(tmp_path: Path) -> None:
+    port = free_port()
+    registry = Running(tmp_path / "var", REGISTRY_METRICS_PORT=str(port)).start()
+    try:
+        assert registry.call("GET", "/metrics", {}, b"")[0] == 404
+        main_port, registry.port = registry.port, port
+        text = registry.get("/metrics").decode()
+        registry.port = main_port
+        assert "registry_publish_last_success_timestamp_seconds" in text
+    finally:
+        registry.stop()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"

@@ -1,0 +1,30 @@
+"""A code is read out so that every digit is told apart."""
+
+import pytest
+
+from registry.delivery.spoken import SPOKEN_LANGUAGES, spoken_words
+
+
+def test_a_code_is_read_in_english() -> None:
+    assert spoken_words("1905", "en") == ["one", "nine", "zero", "five"]
+
+
+def test_a_code_is_read_in_chinese_as_on_the_telephone() -> None:
+    assert spoken_words("170", "zh") == ["一 (yāo)", "七 (qī)", "零 (líng)"]
+
+
+@pytest.mark.parametrize("language", SPOKEN_LANGUAGES)
+def test_each_digit_has_a_word_of_its_own(language: str) -> None:
+    assert len(set(spoken_words("0123456789", language))) == 10
+
+
+@pytest.mark.parametrize("code", ["12A", "1 2", "\u0661", "²"])
+def test_what_is_no_digit_is_refused_and_not_repeated(code: str) -> None:
+    with pytest.raises(ValueError, match="only digits") as refusal:
+        spoken_words(code, "en")
+    assert code not in str(refusal.value)
+
+
+def test_an_unknown_language_is_refused() -> None:
+    with pytest.raises(ValueError, match="tlh"):
+        spoken_words("1", "tlh")

@@ -1,0 +1,173 @@
+"""What holds on every page: languages, the demonstration's mark, headers, and pages for what goes wrong."""
+
+import hashlib
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from babel.messages.extract import extract_from_dir
+from babel.messages.pofile import read_po
+
+import registry.faces.portal
+from registry.faces.hardening import CONTENT_SECURITY_POLICY
+from registry.faces.portal import consent
+from registry.models import Official, transaction
+from tests.faces.portal.conftest import Portal, code_on, fill_in
+
+PACKAGE = Path(registry.faces.portal.__file__).parent
+BOTH = ("zh", "en")
+
+
+def test_every_text_has_a_chinese_translation_and_none_is_left_over() -> None:
+    extracted = extract_from_dir(
+        PACKAGE,
+        [("**.py", "python"), ("**/templates/**.html", "jinja2")],
+        keywords={"_": None, "lazy": None},
+    )
+    texts = {message for _file, _line, message, _comments, _context in extracted}
+    with (PACKAGE / "translations/zh/LC_MESSAGES/messages.po").open("rb") as source:
+        translated = {str(entry.id): str(entry.string) for entry in read_po(source, "zh") if entry.id}
+    assert texts == set(translated)
+    for text, translation in translated.items():
+        assert re.search(r"[\u4e00-\u9fff]", translation), text
+        assert sorted(re.findall(r"%\(\w+\)s", text)) == sorted(re.findall(r"%\(\w+\)s", translation))
+
+
+def test_a_consent_text_never_changes_under_its_version() -> None:
+    # Officials' records name the version: a new wording needs a new one, and a line here.
+    assert {
+        (version, language): hashlib.sha256(
+            "\n".join(consent.consent_text(version, language)).encode()
+        ).hexdigest()[:16]
+        for version in ("2026-11",)
+        for language in BOTH
+    } == {
+        ("2026-11", "zh"): "143ef44fdfb3e5c5",
+        ("2026-11", "en"): "e5e7dc6aecaf3713",
+    }
+
+
+def test_the_version_in_use_exists_in_each_language_with_as_many_paragraphs() -> None:
+    texts = consent.current_texts()
+    assert set(texts) == set(BOTH)
+    assert len({len(paragraphs) for paragraphs in texts.values()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("wanted", "spoken"),
+    [("zh-CN,zh;q=0.9,en;q=0.8", "zh"), ("en-GB", "en"), ("fr", "en"), ("", "en"), ("zh-TW", "zh")],
+)
+def test_the_page_speaks_what_the_browser_asks_for(portal: Portal, wanted: str, spoken: str) -> None:
+    page = portal.browser().get("/portal/", headers={"Accept-Language": wanted})
+    assert f'<html lang="{spoken}">' in page.text
+
+
+def test_a_chosen_language_stays_chosen(portal: Portal) -> None:
+    browser = portal.browser()
+    assert '<html lang="zh">' in browser.get("/portal/?lang=zh").text
+    assert '<html lang="zh">' in browser.get("/portal/").text
+    assert "您尚未登录" in browser.get("/portal/").text
+    assert '<html lang="en">' in browser.get("/portal/?lang=en").text
+    assert '<html lang="en">' in browser.get("/portal/?lang=tlh").text
+
+
+@pytest.mark.parametrize("language", BOTH)
+def test_every_page_of_a_demonstration_says_so(portal: Portal, language: str) -> None:
+    browser = portal.signed_in()
+    browser.get(f"/portal/?lang={language}")
+    answers = fill_in(browser)
+    pages = [
+        browser.get("/portal/"),
+        browser.post("/portal/", data=answers | {"agreed": ""} | {"report_type": ""}),
+        browser.post("/portal/", data=answers),
+        browser.post("/portal/", data=answers),
+        browser.get(portal.link()),
+        browser.get("/portal/signed-out"),
+        browser.get("/portal/nowhere"),
+        browser.post("/portal/"),
+    ]
+    mark = {"zh": "演示系统，不用于真实人员", "en": "Demonstration, not for real people"}[language]
+    assert [page.status_code for page in pages] == [200, 400, 200, 409, 200, 200, 404, 400]
+    for page in pages:
+        assert mark in page.text
+        assert f'<html lang="{language}">' in page.text
+
+
+def test_a_production_portal_does_not_say_so(make_portal: Callable[..., Portal]) -> None:
+    portal = make_portal("production")
+    browser = portal.signed_in()
+    for page in (browser.get("/portal/"), browser.post("/portal/", data=fill_in(browser))):
+        assert page.status_code == 200
+        assert "emonstration" not in page.text
+
+
+def test_every_answer_has_the_headers_of_a_guarded_page(portal: Portal) -> None:
+    browser = portal.signed_in()
+    for path in ("/portal/", "/portal/nowhere", "/portal/static/portal.css"):
+        headers = browser.get(path).headers
+        assert headers["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
+        assert headers["Referrer-Policy"] == "no-referrer"
+    assert browser.get("/portal/").headers["Cache-Control"] == "no-store"
+    assert browser.get("/portal/nowhere").headers["Cache-Control"] == "no-store"
+
+
+def test_pages_hold_no_script_and_no_style_of_their_own(portal: Portal) -> None:
+    browser = portal.signed_in()
+    for page in (browser.get("/portal/"), browser.post("/portal/", data=fill_in(browser))):
+        assert not re.search(r"<script|<style|\sstyle=|\son\w+=|https?://", page.text)
+
+
+def test_a_wrong_method_names_the_right_one(portal: Portal) -> None:
+    answer = portal.browser().get("/portal/sign-out")
+    assert answer.status_code == 405
+    assert "POST" in answer.headers["Allow"]
+
+
+def test_a_form_too_large_is_refused(portal: Portal) -> None:
+    browser = portal.signed_in()
+    assert browser.post("/portal/", data=fill_in(browser, once="x" * 70_000)).status_code == 413
+
+
+@pytest.mark.parametrize("language", BOTH)
+def test_a_fault_of_ours_shows_and_logs_no_detail(
+    portal: Portal, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, language: str
+) -> None:
+    browser = portal.signed_in()
+    browser.get(f"/portal/?lang={language}")
+    answers = fill_in(browser)
+
+    def broken(*_: object, **__: object) -> None:
+        raise LookupError("planted secret")
+
+    monkeypatch.setattr("registry.faces.portal.authorizations.authorize", broken)
+    with caplog.at_level(logging.DEBUG):
+        page = browser.post("/portal/", data=answers)
+    assert page.status_code == 500
+    assert {"zh": "系统发生故障", "en": "Something went wrong on our side"}[language] in page.text
+    assert "LookupError" in caplog.text
+    for text in (page.text, caplog.text):
+        assert "planted" not in text
+    assert "LookupError" not in page.text
+
+
+def test_a_whole_walk_logs_no_name_no_code_no_address_and_no_link(
+    portal: Portal, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        link = portal.link()
+        browser = portal.signed_in()
+        page = browser.post(
+            "/portal/",
+            data=fill_in(browser),
+            environ_base={"REMOTE_ADDR": "203.0.113.77"},
+            headers={"User-Agent": "Planted/1"},
+        )
+        code = code_on(page)
+        browser.get(link)
+        with transaction(portal.session):
+            portal.session.query(Official).one().disabled = True
+        browser.get("/portal/")
+    for secret in ("Wang Fang", code, code[:6], "203.0.113.77", "Planted/1", link[-43:]):
+        assert secret not in caplog.text

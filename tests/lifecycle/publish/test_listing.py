@@ -1,0 +1,191 @@
+"""Indexes and trust material follow from the rows, to the byte, and stand still when nothing changed."""
+
+import json
+from dataclasses import replace
+from hashlib import sha256
+
+import pytest
+from sqlalchemy import delete
+
+from registry.errors import StorageConflict
+from registry.lifecycle.publish import PublicationPolicy, ensure_first_files
+from registry.models import Batch, ExportFile, transaction
+from registry.protocol.index import EXPOSURES, TRUST_PATH, Index, IndexFile, IndexWindow, index_path
+from registry.protocol.index import legacy_index_path as text_path
+from registry.protocol.trust import decode_trust
+from tests.clock import NOON_OF_JUNE_15
+from tests.publishing import DAY, HOUR, HOURLY, NOON, REGION, Publishing, key_ending, new_signer
+
+END = int(NOON_OF_JUNE_15)
+
+
+def ensure(stage: Publishing, *regions: str, policy: PublicationPolicy = HOURLY) -> None:
+    ensure_first_files(
+        stage.new_session,
+        stage.storage,
+        regions=regions or [REGION],
+        policy=policy,
+        profile="demo",
+        now=stage.clock(),
+    )
+
+
+def publish_one(stage: Publishing, number: int) -> None:
+    stage.collect([key_ending(NOON - 144, number)])
+    stage.publish()
+
+
+def test_the_indexes_say_exactly_what_there_is(stage: Publishing) -> None:
+    publish_one(stage, 1)
+    for _ in range(2):
+        stage.clock.advance(HOUR)
+        stage.publish()
+    stage.clock.advance(HOUR + 60)
+    publish_one(stage, 2)
+    first, second = f"XA/{END - HOUR}-{END}-00001.zip", f"XA/{END + 2 * HOUR}-{END + 3 * HOUR}-00001.zip"
+    assert stage.fetch(text_path(REGION)) == f"{first}\n{second}".encode("ascii")
+    entries = []
+    for name in (first, second):
+        content = stage.fetch(f"{EXPOSURES}/{name}")
+        entries.append(IndexFile(name, sha256(content).hexdigest(), len(content)))
+    assert stage.index() == Index(
+        region=REGION,
+        sequence=4,
+        issued_at=END + 3 * HOUR + 60,
+        next_window_end=END + 4 * HOUR,
+        expires_at=END + 3 * HOUR + 60 + DAY,
+        windows=(
+            IndexWindow(1, 1, END - HOUR, END, (entries[0],)),
+            IndexWindow(2, 3, END, END + 2 * HOUR),
+            IndexWindow(4, 4, END + 2 * HOUR, END + 3 * HOUR, (entries[1],)),
+        ),
+    )
+    stage.check_agreement()
+
+
+def test_an_index_stays_under_its_digest_when_the_next_one_comes(stage: Publishing) -> None:
+    seen = []
+    for number in range(3):
+        publish_one(stage, number)
+        seen.append(stage.fetch(index_path(REGION)))
+        stage.clock.advance(HOUR)
+    for content in seen:
+        assert stage.fetch(f"{EXPOSURES}/{REGION}/index/{sha256(content).hexdigest()}.json") == content
+
+
+def test_nothing_is_written_when_nothing_changed_until_half_the_life_is_over(stage: Publishing) -> None:
+    policy = PublicationPolicy(window_seconds=DAY)
+    stage.collect([key_ending(NOON - 144, 1)])
+    stage.clock.advance(12 * HOUR)
+    stage.publish(policy=policy)
+    before = {name: stage.fetch(name) for name in stage.storage.names("")}
+    stage.clock.advance(12 * HOUR - 1)
+    stage.publish(policy=policy)
+    assert {name: stage.fetch(name) for name in stage.storage.names("")} == before
+    stage.clock.advance(1)  # also the end of no window
+    stage.publish(policy=replace(policy, window_seconds=2 * DAY))
+    index = stage.index()
+    assert index.issued_at == stage.clock()
+    assert index.expires_at == stage.clock() + DAY
+
+
+def test_first_files_exist_before_anything_is_published(stage: Publishing) -> None:
+    ensure(stage, "XA", "XB")
+    for region in ("XA", "XB"):
+        assert stage.fetch(text_path(region)) == b""
+        index = stage.index(region)
+        assert (index.sequence, index.windows, index.next_window_end) == (0, (), END + HOUR)
+        stage.check_agreement(region)
+    assert decode_trust(stage.fetch(TRUST_PATH)).regions == ("XA", "XB")
+
+
+def test_first_files_never_replace_what_a_publisher_wrote(stage: Publishing) -> None:
+    publish_one(stage, 1)
+    before = {name: stage.fetch(name) for name in stage.storage.names("")}
+    stage.clock.advance(60)
+    ensure(stage)
+    assert before.items() <= {name: stage.fetch(name) for name in stage.storage.names("")}.items()
+
+
+def test_a_damaged_or_lost_index_is_written_anew_with_the_next_run(stage: Publishing) -> None:
+    publish_one(stage, 1)
+    intact = stage.index()
+    for path in (index_path(REGION), text_path(REGION)):
+        stage.storage.replace(path, b"\xff torn")
+        stage.publish()
+        stage.check_agreement()
+        stage.storage.delete(path)
+        stage.publish()
+        stage.check_agreement()
+    assert stage.index() == intact
+
+
+def test_a_database_that_was_set_back_publishes_nothing(stage: Publishing) -> None:
+    publish_one(stage, 1)
+    stage.clock.advance(HOUR)
+    publish_one(stage, 2)
+    before = {name: stage.fetch(name) for name in stage.storage.names("")}
+    with transaction(stage.new_session()) as session:  # as if restored from a backup of noon
+        session.execute(delete(ExportFile).where(ExportFile.path.contains(f"-{END + HOUR}-")))
+        newest = session.query(Batch).filter_by(sequence=2).one()
+        session.connection().exec_driver_sql(
+            f"UPDATE key_release SET batch_id = NULL WHERE batch_id = {newest.id}"
+        )
+        session.delete(newest)
+    for _ in range(2):
+        stage.clock.advance(HOUR)
+        with pytest.raises(StorageConflict, match="set back"):
+            stage.publish()
+    assert {name: stage.fetch(name) for name in stage.storage.names("")} == before
+    assert len(stage.batches()) == 1
+
+
+def test_trust_material_says_who_signs_and_by_which_policy(stage: Publishing) -> None:
+    stage.publish(regions=["XB", "XA"])
+    document = json.loads(stage.fetch(TRUST_PATH))
+    signer = stage.signers[0]
+    assert document["export_signing_keys"] == [
+        {
+            "key_id": signer.key_id,
+            "key_version": signer.key_version,
+            "public_key": signer.public_key_pem,
+            "not_before": 0,
+            "not_after": END + 1000 * DAY,
+        }
+    ]
+    assert (document["profile"], document["regions"]) == ("demo", ["XA", "XB"])
+    assert (document["log_vkeys"], document["witness_policy"]) == ([], "none")
+    assert document["publication"] == {
+        "window_seconds": HOUR,
+        "floor": 1,
+        "embargo_seconds": 7200,
+        "retention_days": 21,
+        "index_life_seconds": DAY,
+    }
+    assert document["issued_at"] == END
+
+
+def test_trust_material_changes_only_with_its_content(stage: Publishing) -> None:
+    stage.publish()
+    before = stage.fetch(TRUST_PATH)
+    stage.clock.advance(DAY)
+    stage.publish()
+    assert stage.fetch(TRUST_PATH) == before
+    stage.add_signer(new_signer("310", "v2"), since=END + 30 * DAY, until=END + 60 * DAY)
+    stage.publish()
+    after = decode_trust(stage.fetch(TRUST_PATH))
+    # Before its time comes, so that phones know it when the first file needs it.
+    assert [key.key_version for key in after.export_signing_keys] == ["v2", "v1"]
+    assert after.issued_at == END + DAY
+
+
+def test_a_key_stays_in_the_trust_material_until_its_last_file_is_gone(stage: Publishing) -> None:
+    stage.add_signer(new_signer("310", "old"), since=1, until=END + HOUR)
+    stage.clock.advance(HOUR + 22 * DAY - 1)
+    stage.publish()
+    versions = [key.key_version for key in decode_trust(stage.fetch(TRUST_PATH)).export_signing_keys]
+    assert "old" in versions
+    stage.clock.advance(1)
+    stage.publish()
+    versions = [key.key_version for key in decode_trust(stage.fetch(TRUST_PATH)).export_signing_keys]
+    assert versions == ["v1"]

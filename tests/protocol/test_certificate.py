@@ -1,0 +1,176 @@
+"""The verification certificate: what its readers rely on, and each thing that makes one worthless."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registry.errors import CertificateExpired, CertificateInvalid
+from registry.protocol.certificate import (
+    MAX_LIFE_SECONDS,
+    CertificateSigner,
+    VerificationCertificate,
+    check_certificate,
+    encode_certificate,
+    encode_jwt,
+    read_jwt,
+)
+from registry.protocol.encoding import encode_base64
+from registry.protocol.intervals import LAST_INTERVAL
+from registry.protocol.keys import REPORT_TYPES
+from tests.protocol.made_signer import MadeSigner
+
+NOW = 1_781_524_800
+SIGNER = MadeSigner("authority-1")
+ABSENT = object()
+
+CERTIFICATE = VerificationCertificate(
+    issuer="xa.health",
+    audience="registry",
+    report_type="confirmed",
+    tekmac=encode_base64(bytes(32)),
+    symptom_onset_interval=2968272,
+    issued_at=NOW - 5,
+    not_before=NOW - 5,
+    expires_at=NOW + 900,
+)
+
+
+def check(token: str, now: float = NOW, *, kid: str = "authority-1") -> VerificationCertificate:
+    return check_certificate(
+        token, public_keys={kid: SIGNER.public_key}, issuer="xa.health", audience="registry", now=now
+    )
+
+
+def with_claims(signer: CertificateSigner = SIGNER, **changes: object) -> str:
+    """The good certificate's claims with some changed or taken away, signed as usual."""
+    _header, claims = read_jwt(encode_certificate(CERTIFICATE, SIGNER))
+    return encode_jwt({n: v for n, v in (claims | changes).items() if v is not ABSENT}, signer)
+
+
+def test_the_claims_are_those_that_existing_key_servers_read() -> None:
+    header, claims = read_jwt(encode_certificate(CERTIFICATE, SIGNER))
+    assert header == {"alg": "ES256", "typ": "JWT", "kid": "authority-1"}
+    assert claims == {
+        "iss": "xa.health",
+        "aud": "registry",
+        "iat": NOW - 5,
+        "nbf": NOW - 5,
+        "exp": NOW + 900,
+        "reportType": "confirmed",
+        "symptomOnsetInterval": 2968272,
+        "tekmac": encode_base64(bytes(32)),
+    }
+
+
+@given(
+    st.sampled_from(sorted(REPORT_TYPES)),
+    st.binary(min_size=32, max_size=32),
+    st.none() | st.integers(1, LAST_INTERVAL),
+    st.integers(1, MAX_LIFE_SECONDS - 10),
+)
+def test_what_was_certified_is_what_is_read(
+    report_type: str, mac: bytes, onset: int | None, life: int
+) -> None:
+    certificate = replace(
+        CERTIFICATE,
+        report_type=report_type,
+        tekmac=encode_base64(mac),
+        symptom_onset_interval=onset,
+        expires_at=NOW + life,
+    )
+    token = encode_certificate(certificate, SIGNER)
+    assert check(token) == certificate
+    assert ("symptomOnsetInterval" in read_jwt(token)[1]) == (onset is not None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"iss": "another.health"}, "another issuer"),
+        ({"iss": "xa.health "}, "almost the issuer"),
+        ({"iss": ABSENT}, "no issuer"),
+        ({"aud": "another"}, "another audience"),
+        ({"aud": ["registry"]}, "a list of audiences"),
+        ({"aud": ABSENT}, "no audience"),
+        ({"exp": ABSENT}, "no end"),
+        ({"exp": None}, "no end"),
+        ({"exp": str(NOW + 900)}, "an end in words"),
+        ({"exp": NOW + 900.5}, "half a second"),
+        ({"exp": True}, "true is no time"),
+        ({"exp": 10**30}, "an absurd end"),
+        ({"exp": NOW - 5 + MAX_LIFE_SECONDS + 1}, "a life of a second over 24 hours"),
+        ({"exp": NOW - 5}, "no life at all"),
+        ({"exp": NOW - 6}, "an end before its beginning"),
+        ({"iat": ABSENT}, "no beginning"),
+        ({"iat": NOW + 1, "nbf": NOW}, "issued in the future"),
+        ({"nbf": NOW + 1}, "not yet valid"),
+        ({"nbf": "soon"}, "a beginning in words"),
+        ({"iat": 0}, "a life of half a century"),
+        ({"reportType": ABSENT}, "no report type"),
+        ({"reportType": "positive"}, "an unknown report type"),
+        ({"reportType": "CONFIRMED"}, "a report type in capitals"),
+        ({"reportType": 1}, "a number for a report type"),
+        ({"tekmac": ABSENT}, "names no keys"),
+        ({"tekmac": ""}, "names no keys"),
+        ({"tekmac": "!"}, "not base64"),
+        ({"tekmac": encode_base64(bytes(31))}, "a MAC cut short"),
+        ({"tekmac": encode_base64(bytes(33))}, "a MAC too long"),
+        ({"symptomOnsetInterval": -1}, "onset before 1970"),
+        ({"symptomOnsetInterval": LAST_INTERVAL + 1}, "onset after the year 9999"),
+        ({"symptomOnsetInterval": "2968272"}, "onset in words"),
+    ],
+)
+def test_worthless(changes: dict[str, object], why: str) -> None:
+    check(with_claims())
+    with pytest.raises(CertificateInvalid) as refusal:
+        check(with_claims(**changes))
+    assert not isinstance(refusal.value, CertificateExpired)
+
+
+def test_it_lives_from_its_first_second_to_before_its_last() -> None:
+    token = with_claims()
+    check(token, NOW - 5)
+    check(token, NOW + 899.9)
+    with pytest.raises(CertificateExpired):
+        check(token, NOW + 900)
+    with pytest.raises(CertificateInvalid, match="not begun"):
+        check(token, NOW - 5.1)
+
+
+def test_it_may_live_24_hours_and_no_more() -> None:
+    check(with_claims(iat=NOW, nbf=NOW, exp=NOW + MAX_LIFE_SECONDS))
+    with pytest.raises(CertificateInvalid, match="24 hours"):
+        check(with_claims(iat=NOW, nbf=NOW, exp=NOW + MAX_LIFE_SECONDS + 1))
+
+
+def test_an_expired_certificate_of_a_wrong_issuer_is_invalid_not_expired() -> None:
+    """Who is told 'expired' asks for a new one: only the right issuer's holder may be sent there."""
+    with pytest.raises(CertificateInvalid) as refusal:
+        check(with_claims(iss="another.health"), NOW + 10_000)
+    assert not isinstance(refusal.value, CertificateExpired)
+
+
+def test_without_nbf_it_begins_when_issued_and_an_onset_of_zero_is_none() -> None:
+    """As issuers in the field write them."""
+    certificate = check(with_claims(nbf=ABSENT, symptomOnsetInterval=0))
+    assert certificate.not_before == certificate.issued_at
+    assert certificate.symptom_onset_interval is None
+
+
+def test_unknown_claims_are_passed_over() -> None:
+    assert check(with_claims(trisk=[], testDateInterval=5)) == CERTIFICATE
+
+
+def test_only_a_known_key_counts_and_only_its_own_signature() -> None:
+    with pytest.raises(CertificateInvalid, match="'kid'"):
+        check(with_claims(), kid="authority-2")
+    with pytest.raises(CertificateInvalid, match="signature"):
+        check(with_claims(MadeSigner("authority-1")))
+
+
+@pytest.mark.parametrize("token", ["", "x", "a.b.c", "." * 100_000, "eyJhbGciOiJub25lIn0.e30."])
+def test_what_is_no_token_at_all_is_an_invalid_certificate(token: str) -> None:
+    with pytest.raises(CertificateInvalid):
+        check(token)

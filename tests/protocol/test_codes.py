@@ -1,0 +1,72 @@
+"""A spoken code survives being read out, typed badly and checked; a slip of the tongue is noticed."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registry.protocol.codes import check_digit, group, is_well_formed, new_code, normalise
+
+numbers = st.integers(0, 10**14 - 1)
+codes = numbers.map(lambda number: new_code(lambda _: number))
+
+
+def test_the_check_digit_is_that_of_the_standards_worked_example() -> None:
+    # ISO/IEC 7064, pure and hybrid systems: 0794 has check digit 5 in MOD 11,10.
+    assert check_digit("0794") == "5"
+
+
+def test_small_numbers_keep_their_leading_zeros() -> None:
+    code = new_code(lambda _: 7)
+    assert code[:14] == "00000000000007"
+    assert is_well_formed(code)
+
+
+def test_the_random_source_is_asked_for_the_whole_space_once() -> None:
+    asked = []
+
+    def random_below(bound: int) -> int:
+        asked.append(bound)
+        return bound - 1
+
+    assert new_code(random_below)[:14] == "9" * 14
+    assert asked == [10**14]
+
+
+@given(codes)
+def test_every_new_code_is_well_formed_and_reads_in_five_groups_of_three(code: str) -> None:
+    assert is_well_formed(code)
+    assert [len(part) for part in group(code)] == [3, 3, 3, 3, 3]
+    assert "".join(group(code)) == code
+
+
+@given(codes, st.integers(0, 14), st.integers(1, 9))
+def test_every_single_wrong_digit_is_noticed(code: str, place: int, change: int) -> None:
+    wrong = str((int(code[place]) + change) % 10)
+    assert not is_well_formed(code[:place] + wrong + code[place + 1 :])
+
+
+@given(codes, st.lists(st.sampled_from([" ", "-", "\N{EN DASH}", "\N{NO-BREAK SPACE}", "\t", "\u3000"])))
+def test_what_people_put_between_the_groups_does_not_matter(code: str, between: list[str]) -> None:
+    typed = "".join(between).join(group(code)) + "".join(between)
+    assert normalise(typed) == code
+
+
+@pytest.mark.parametrize("zero", ["\uff10", "\u0660", "\u0966"], ids=["full-width", "arabic", "devanagari"])
+@given(code=codes)
+def test_digits_of_other_keyboards_are_the_same_digits(zero: str, code: str) -> None:
+    typed = "".join(chr(ord(zero) + int(digit)) for digit in code)
+    assert normalise(typed) == code
+
+
+def test_letters_are_upper_cased() -> None:
+    assert normalise("ab-c 1") == "ABC1"
+
+
+@given(st.text())
+def test_whatever_is_typed_is_normalised_without_a_fault(typed: str) -> None:
+    assert is_well_formed(normalise(typed)) in (True, False)
+
+
+@pytest.mark.parametrize("text", ["", "1", "0" * 14, "0" * 16, "²" * 15, "x" * 15, "\uff10" * 15])
+def test_what_is_no_code_is_not_taken_for_one(text: str) -> None:
+    assert not is_well_formed(text)

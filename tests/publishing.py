@@ -1,0 +1,256 @@
+"""A collecting half that is ready to publish: database, public folder, signing keys, a clock.
+
+Stands in for uploads (it writes the rows that `collect` writes) and for phones (it reads what lies in the
+public folder, checks it as a phone does, and nothing else).
+"""
+
+import random
+from collections import Counter
+from collections.abc import Collection, Sequence
+from hashlib import sha256
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from sqlalchemy import Engine, create_engine, select
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import StaticPool
+
+from registry.lifecycle.publish import PublicationPolicy, PublishOutcome, publish_due
+from registry.lifecycle.retire import RetiredCollecting, retire_collecting
+from registry.models import (
+    Batch,
+    CollectingBase,
+    DiagnosisKey,
+    ExportSigningKey,
+    HealthAuthority,
+    KeyRelease,
+    prepare_engine,
+    transaction,
+)
+from registry.protocol.certificate import load_public_key
+from registry.protocol.export_file import ExportFile, check_export, read_zip, verify_signatures
+from registry.protocol.index import (
+    EXPOSURES,
+    TRUST_PATH,
+    Index,
+    decode_index,
+    decode_legacy_index,
+    index_path,
+    legacy_index_path,
+)
+from registry.protocol.intervals import EMBARGO_INTERVALS, day_start, interval_at
+from registry.protocol.keys import ReportType, TemporaryExposureKey
+from registry.protocol.trust import decode_trust
+from registry.signing.file_key import FileKey
+from registry.storage import Storage
+from tests.clock import NOON_OF_JUNE_15, FakeClock
+
+REGION = "XA"
+HOUR = 3600
+DAY = 86_400
+HOURLY = PublicationPolicy(window_seconds=HOUR)
+AUTHORITY = HealthAuthority(id="test", certificate_issuer="i", certificate_audience="a", regions=[REGION])
+
+NOON = interval_at(NOON_OF_JUNE_15)
+"""Where the clock starts, as an interval number; also the end of an hourly window."""
+
+Published = Counter[tuple[bytes, bool]]
+"""How often each (key, as a revision) was published."""
+
+
+def new_signer(key_id: str = "310", key_version: str = "v1") -> FileKey:
+    """A signing key that never saw a disk."""
+    return FileKey(ec.generate_private_key(ec.SECP256R1()), key_id, key_version)
+
+
+def fourteen_days_of_keys(draw: random.Random, now: float) -> list[TemporaryExposureKey]:
+    """What a phone uploads: a key a UTC day, the last of them today's, still valid."""
+    today = day_start(interval_at(now))
+    return [
+        TemporaryExposureKey(draw.randbytes(16), today - day * 144, 144, 0, ReportType.CONFIRMED_TEST, 0)
+        for day in range(14)
+    ]
+
+
+class MemoryStorage:
+    """A `Storage` that forgets, for tests that make thousands of files."""
+
+    def __init__(self) -> None:
+        self.content: dict[str, bytes] = {}
+
+    def put_new(self, path: str, content: bytes) -> bool:
+        return self.content.setdefault(path, content) is content
+
+    def replace(self, path: str, content: bytes) -> None:
+        self.content[path] = content
+
+    def read(self, path: str) -> bytes | None:
+        return self.content.get(path)
+
+    def delete(self, path: str) -> None:
+        self.content.pop(path, None)
+
+    def names(self, prefix: str) -> list[str]:
+        return sorted(path for path in self.content if path.startswith(prefix))
+
+
+def in_memory(signer: FileKey | None = None) -> "Publishing":
+    """A stage without any disk, for property tests."""
+    engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+    prepare_engine(engine)
+    CollectingBase.metadata.create_all(engine)
+    return Publishing(engine, MemoryStorage(), FakeClock(), signer)
+
+
+def key_ending(end: int, number: int = 0) -> TemporaryExposureKey:
+    """A day's key made of `number` that ended at interval `end`."""
+    return TemporaryExposureKey(number.to_bytes(16), end - 144, 144, 3, ReportType.CONFIRMED_TEST, -2)
+
+
+class Publishing:
+    """One collecting half. `engine` has the tables; everything else is made here."""
+
+    def __init__(
+        self, engine: Engine, storage: Storage, clock: FakeClock, signer: FileKey | None = None
+    ) -> None:
+        self.engine = engine
+        self.storage = storage
+        self.clock = clock
+        self.signers: list[FileKey] = []
+        with transaction(self.new_session()) as session:
+            session.merge(AUTHORITY)
+        self.add_signer(signer or new_signer(), until=clock() + 1000 * DAY)
+
+    def new_session(self) -> Session:
+        return Session(self.engine)
+
+    def add_signer(self, signer: FileKey, *, since: float = 0, until: float) -> None:
+        """Register a signing key for [since, until) and put it at hand."""
+        self.signers.append(signer)
+        with transaction(self.new_session()) as session:
+            session.add(
+                ExportSigningKey(
+                    key_id=signer.key_id,
+                    key_version=signer.key_version,
+                    public_key_pem=signer.public_key_pem,
+                    not_before=int(since),
+                    not_after=int(until),
+                )
+            )
+
+    def collect(
+        self,
+        keys: Sequence[TemporaryExposureKey],
+        *,
+        regions: Collection[str] = (REGION,),
+        session: Session | None = None,
+    ) -> None:
+        """Store keys as an upload does, each releasable two hours after its end.
+
+        With a `session` of its own the caller commits, or keeps the upload hanging before its commit.
+        """
+        if session is None:
+            with transaction(self.new_session()) as own:
+                self.collect(keys, regions=regions, session=own)
+            return
+        session.add_all(
+            DiagnosisKey(
+                key_data=key.key_data,
+                rolling_start_interval_number=key.rolling_start_interval_number,
+                rolling_period=key.rolling_period,
+                end_interval_number=key.end_interval_number,
+                transmission_risk_level=key.transmission_risk_level,
+                report_type=int(key.report_type),
+                days_since_onset_of_symptoms=key.days_since_onset_of_symptoms,
+                health_authority_id=AUTHORITY.id,
+                traveler=False,
+            )
+            for key in keys
+        )
+        session.flush()
+        session.add_all(
+            KeyRelease(
+                key_data=key.key_data,
+                region=region,
+                is_revision=False,
+                releasable_at=key.end_interval_number + EMBARGO_INTERVALS,
+            )
+            for key in keys
+            for region in regions
+        )
+        session.flush()
+
+    def publish(
+        self,
+        *,
+        storage: Storage | None = None,
+        regions: Collection[str] = (REGION,),
+        policy: PublicationPolicy = HOURLY,
+        holder: str = "publisher",
+    ) -> PublishOutcome:
+        return publish_due(
+            self.new_session,
+            storage or self.storage,
+            self.signers,
+            regions=regions,
+            policy=policy,
+            profile="demo",
+            now=self.clock(),
+            holder=holder,
+        )
+
+    def retire(self, *, policy: PublicationPolicy = HOURLY) -> RetiredCollecting:
+        return retire_collecting(self.new_session, self.storage, policy=policy, now=self.clock())
+
+    def batches(self, region: str = REGION) -> list[Batch]:
+        """The rows, oldest first."""
+        with self.new_session() as session:
+            return list(session.scalars(select(Batch).where(Batch.region == region).order_by(Batch.sequence)))
+
+    # ------------------------------------------------------------ as a phone sees it
+
+    def fetch(self, path: str) -> bytes:
+        content = self.storage.read(path)
+        assert content is not None, f"{path} is not there"
+        return content
+
+    def names(self, region: str = REGION) -> list[str]:
+        """The lines of index.txt."""
+        return decode_legacy_index(self.fetch(legacy_index_path(region)))
+
+    def index(self, region: str = REGION) -> Index:
+        return decode_index(self.fetch(index_path(region)))
+
+    def files(self, region: str = REGION) -> list[ExportFile]:
+        """Every file that index.txt names, verified by the trust material alone."""
+        trust = decode_trust(self.fetch(TRUST_PATH))
+        trusted = {
+            (key.key_id, key.key_version): load_public_key(key.public_key_pem)
+            for key in trust.export_signing_keys
+        }
+        files = []
+        for name in self.names(region):
+            export, signed, signatures = read_zip(self.fetch(f"{EXPOSURES}/{name}"))
+            verify_signatures(signed, signatures, trusted)
+            check_export(export, now=self.clock())
+            files.append(export)
+        return files
+
+    def published(self, region: str = REGION) -> Published:
+        counts: Published = Counter()
+        for file in self.files(region):
+            counts.update((key.key_data, False) for key in file.keys)
+            counts.update((key.key_data, True) for key in file.revised_keys)
+        return counts
+
+    def check_agreement(self, region: str = REGION) -> None:
+        """Index and files agree: both indexes name the same files, each as it is, and there are no others."""
+        index = self.index(region)
+        listed = {file.path: file for window in index.windows for file in window.files}
+        assert self.names(region) == sorted(listed)
+        for path, file in listed.items():
+            content = self.fetch(f"{EXPOSURES}/{path}")
+            assert (file.sha256, file.size) == (sha256(content).hexdigest(), len(content))
+        digest = sha256(self.fetch(index_path(region))).hexdigest()
+        assert f"{EXPOSURES}/{region}/index/{digest}.json" in self.storage.names(EXPOSURES)
+        stored = {name for name in self.storage.names(f"{EXPOSURES}/{region}/") if name.endswith(".zip")}
+        assert stored == {f"{EXPOSURES}/{path}" for path in listed}

@@ -1,0 +1,280 @@
+"""A registry in memory that phones can talk to: real signed files, and faults on demand.
+
+Written from the contract and the formats, not from the registry's own faces, so that the SDK is tested
+against what it may expect and not against what happens to be there. Time is the test's.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    ECDSA,
+    SECP256R1,
+    EllipticCurvePrivateKey,
+    generate_private_key,
+)
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from registry.client import Answer
+from registry.client.failures import NoAnswer, TooLarge
+from registry.protocol.encoding import decode_base64, encode_base64
+from registry.protocol.export_file import (
+    ExportFile,
+    SignatureInfo,
+    encode_export,
+    encode_signatures,
+    pack,
+)
+from registry.protocol.index import (
+    EXPOSURES,
+    TRUST_PATH,
+    Index,
+    IndexFile,
+    IndexWindow,
+    encode_index,
+    export_name,
+    index_path,
+)
+from registry.protocol.keys import REPORT_TYPES, TemporaryExposureKey, canonical_order
+from registry.protocol.mac import MacSegment, mac_matches
+from registry.protocol.trust import Profile, TrustedKey, TrustMaterial, encode_trust
+
+BASE_URL = "https://keys.example"
+REGION = "XA"
+WINDOW_SECONDS = 3600
+YEAR = 365 * 86_400
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """An export signing key, both halves."""
+
+    name: tuple[str, str]
+    private_key: EllipticCurvePrivateKey
+    not_before: int
+    not_after: int
+
+    @property
+    def public_key_pem(self) -> str:
+        public = self.private_key.public_key()
+        return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+    def sign(self, message: bytes) -> bytes:
+        return self.private_key.sign(message, ECDSA(SHA256()))
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a phone sent."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def answer_json(status: int, members: Mapping[str, object], **headers: str) -> Answer:
+    """A JSON answer; header names with `_` for `-`."""
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Answer(status, names, json.dumps(members).encode())
+
+
+@dataclass
+class Simulator:
+    """Both a registry and the `Transport` that reaches it.
+
+    `faults` maps a path to an answer (sent instead) or an exception (raised instead of acting); `lost_replies`
+    holds paths whose next answer is lost after the registry has acted.
+    """
+
+    clock: Callable[[], float]
+    profile: Profile = "production"
+    requests: list[Request] = field(default_factory=list)
+    faults: dict[str, Answer | Exception] = field(default_factory=dict)
+    lost_replies: list[str] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
+    windows: list[IndexWindow] = field(default_factory=list)
+    codes: dict[str, str] = field(default_factory=dict)
+    uploaded: list[TemporaryExposureKey] = field(default_factory=list)
+    acts: list[str] = field(default_factory=list)
+    index_override: bytes | None = None
+
+    def __post_init__(self) -> None:
+        self.signers = [self.new_key("1")]
+        self.trusted = list(self.signers)
+        self._answers: dict[tuple[str, bytes], Answer] = {}
+        self._tokens: dict[str, str] = {}
+        self._certificates: dict[str, tuple[str, bytes]] = {}
+
+    # The operator's side
+
+    def new_key(self, version: str) -> SigningKey:
+        now = int(self.clock())
+        return SigningKey(("XA_export", version), generate_private_key(SECP256R1()), now - YEAR, now + YEAR)
+
+    def publish(
+        self,
+        keys: Sequence[TemporaryExposureKey] = (),
+        revised_keys: Sequence[TemporaryExposureKey] = (),
+        *,
+        bend: Callable[[ExportFile], ExportFile] = lambda export: export,
+        content: bytes | None = None,
+    ) -> str:
+        """Publish a window with one file; returns its name below /exposures/.
+
+        `bend` changes what the file says before it is signed; `content` is served and announced in its place.
+        """
+        start, end, sequence = self._next_window()
+        export = bend(
+            ExportFile(
+                start,
+                end,
+                REGION,
+                tuple(canonical_order(keys)),
+                tuple(canonical_order(revised_keys)),
+                tuple(SignatureInfo(*signer.name) for signer in self.signers),
+            )
+        )
+        export_bin = encode_export(export)
+        signatures = [(SignatureInfo(*signer.name), signer.sign(export_bin)) for signer in self.signers]
+        made = content if content is not None else pack(export_bin, encode_signatures(signatures))
+        name = export_name(REGION, start, end, 1)
+        file = IndexFile(name, sha256(made).hexdigest(), len(made))
+        self.files[f"{EXPOSURES}/{name}"] = made
+        self.windows.append(IndexWindow(sequence, sequence, start, end, (file,)))
+        return name
+
+    def publish_nothing(self) -> None:
+        """A window without keys."""
+        start, end, sequence = self._next_window()
+        self.windows.append(IndexWindow(sequence, sequence, start, end))
+
+    def _next_window(self) -> tuple[int, int, int]:
+        if not self.windows:
+            start = int(self.clock()) // WINDOW_SECONDS * WINDOW_SECONDS
+            return start - WINDOW_SECONDS, start, 1
+        last = self.windows[-1]
+        return last.end, last.end + WINDOW_SECONDS, last.last_sequence + 1
+
+    def index(self, **changes: Any) -> bytes:
+        """The native index as it stands."""
+        now = int(self.clock())
+        members: dict[str, Any] = {
+            "region": REGION,
+            "sequence": self.windows[-1].last_sequence if self.windows else 0,
+            # Whole windows, so that the same windows are the same bytes for an hour.
+            "issued_at": now // WINDOW_SECONDS * WINDOW_SECONDS,
+            "next_window_end": now // WINDOW_SECONDS * WINDOW_SECONDS + WINDOW_SECONDS,
+            "expires_at": now // WINDOW_SECONDS * WINDOW_SECONDS + 2 * 86_400,
+            "windows": tuple(self.windows),
+        }
+        return encode_index(Index(**{**members, **changes}))
+
+    def trust(self) -> bytes:
+        """The trust material as it stands."""
+        keys = tuple(
+            TrustedKey(*key.name, key.public_key_pem, key.not_before, key.not_after) for key in self.trusted
+        )
+        policy = {"window_seconds": WINDOW_SECONDS, "floor": 1, "embargo_seconds": 7200, "retention_days": 21}
+        return encode_trust(TrustMaterial(self.profile, (REGION,), keys, policy, issued_at=int(self.clock())))
+
+    def fetched(self, suffix: str) -> list[Request]:
+        """Every request whose path ends so."""
+        return [request for request in self.requests if request.path.endswith(suffix)]
+
+    # The transport
+
+    def get(self, url: str, headers: Mapping[str, str], max_bytes: int) -> Answer:
+        return self._serve("GET", url, headers, b"", max_bytes)
+
+    def post(self, url: str, headers: Mapping[str, str], body: bytes, max_bytes: int) -> Answer:
+        return self._serve("POST", url, headers, body, max_bytes)
+
+    def _serve(self, method: str, url: str, headers: Mapping[str, str], body: bytes, most: int) -> Answer:
+        path = url.removeprefix(BASE_URL + "/")
+        assert path != url, f"a phone went elsewhere: {url}"
+        self.requests.append(Request(method, path, dict(headers), body))
+        fault = self.faults.get(path)
+        if isinstance(fault, Exception):
+            raise fault
+        answer = fault or (self._file(path, headers) if method == "GET" else self._api(path, headers, body))
+        if path in self.lost_replies:
+            self.lost_replies.remove(path)
+            raise NoAnswer("the reply was lost")
+        if len(answer.body) > most:
+            raise TooLarge("more than was asked for")
+        return answer
+
+    def _file(self, path: str, headers: Mapping[str, str]) -> Answer:
+        known = {
+            TRUST_PATH: self.trust,
+            index_path(REGION): lambda: self.index_override or self.index(),
+        }
+        content = known[path]() if path in known else self.files.get(path)
+        if content is None:
+            return Answer(404, {}, b"")
+        tag = f'"{sha256(content).hexdigest()}"'
+        if headers.get("If-None-Match") == tag:
+            return Answer(304, {"etag": tag}, b"")
+        return Answer(200, {"etag": tag}, content)
+
+    # The device face, as the contract has it
+
+    def _api(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        if path != "v1/publish" and headers.get("X-API-Key") != "device-key":
+            return answer_json(401, {"error": "unauthorized", "errorCode": ""})
+        request = json.loads(body)
+        # Equal requests get equal answers for a day; a publish is compared without its padding.
+        compared = body if path == "api/verify" else json.dumps({**request, "padding": ""}).encode()
+        if (path, compared) not in self._answers:
+            act = {"api/verify": self._verify, "api/certificate": self._certify, "v1/publish": self._collect}
+            answer = act[path](request)
+            if answer.status != 200:
+                return answer
+            self._answers[path, compared] = answer
+            self.acts.append(path)
+        return self._answers[path, compared]
+
+    def _verify(self, request: Mapping[str, Any]) -> Answer:
+        test_type = self.codes.pop(request["code"], None)
+        if test_type is None:
+            return answer_json(400, {"error": "no such code\x1b[31m", "errorCode": "code_invalid"})
+        token = f"token-{len(self._tokens)}"
+        self._tokens[token] = test_type
+        return answer_json(
+            200, {"testtype": test_type, "symptomDate": "2026-06-10", "token": token, "padding": "AAAA"}
+        )
+
+    def _certify(self, request: Mapping[str, Any]) -> Answer:
+        test_type = self._tokens.pop(request["token"], None)
+        if test_type is None:
+            return answer_json(400, {"error": "used", "errorCode": "token_expired"})
+        certificate = f"certificate-{len(self._certificates)}"
+        self._certificates[certificate] = (test_type, decode_base64(request["ekeyhmac"]))
+        return answer_json(200, {"certificate": certificate, "padding": "AAAA"})
+
+    def _collect(self, request: Mapping[str, Any]) -> Answer:
+        test_type, mac = self._certificates[request["verificationPayload"]]
+        segments = [
+            MacSegment(key["key"], key["rollingStartNumber"], key["rollingPeriod"], key["transmissionRisk"])
+            for key in request["temporaryExposureKeys"]
+        ]
+        if not mac_matches(decode_base64(request["hmacKey"]), segments, mac):
+            code = "health_authority_verification_certificate_invalid"
+            return answer_json(401, {"error": "hmac mismatch", "code": code})
+        self.uploaded += [
+            TemporaryExposureKey(
+                decode_base64(segment.key_text),
+                segment.rolling_start_interval_number,
+                segment.rolling_period,
+                segment.transmission_risk,
+                REPORT_TYPES[test_type],
+            )
+            for segment in segments
+        ]
+        revision_token = encode_base64(sha256(repr(self.uploaded).encode()).digest())
+        return answer_json(200, {"revisionToken": revision_token, "insertedExposures": len(segments)})

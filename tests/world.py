@@ -1,0 +1,106 @@
+"""A whole registry in one process, with a clock that the test moves: every face, publisher, both databases.
+
+Built by the same functions as `registry run`; only the clock and the answer's hold differ.
+"""
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from werkzeug.test import Client
+
+from registry.app import embedded, publisher
+from registry.cli.first_run import prepare
+from registry.config import read_settings
+from registry.lifecycle.publish import PublishOutcome
+from registry.protocol.export_file import ExportFile, decode_export, decode_signatures
+from tests.app_of_old import AppOfOld
+from tests.clock import FakeClock
+
+
+class World:
+    """A registry in `folder` on two databases, at the time that `clock` tells."""
+
+    def __init__(self, folder: Path, issuing_url: str, collecting_url: str, clock: FakeClock) -> None:
+        self.clock = clock
+        self.settings = replace(
+            read_settings(),
+            profile="demo",
+            data_dir=folder,
+            issuing_database_url=issuing_url,
+            collecting_database_url=collecting_url,
+            answer_hold_milliseconds=0,
+        )
+        self.first_run = prepare(self.settings, clock)
+        self.start_web()
+
+    def start_web(self) -> None:
+        """Start the web process, again if need be: nothing but the databases and files is carried over."""
+        self.client = Client(embedded(self.settings, self.clock))
+
+    def call(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """One HTTP exchange."""
+        answer = self.client.open(path, method=method, headers=dict(headers), data=body)
+        return answer.status_code, answer.headers, answer.get_data()
+
+    def app(self) -> AppOfOld:
+        """A new phone."""
+        return AppOfOld(self.call, self.first_run["device_api_key"], self.first_run["health_authority_id"])
+
+    def issue(self, test_type: str = "confirmed", days_ago: int = 2, **more: Any) -> dict[str, Any]:
+        """A code from a lab's system, for a test and onset `days_ago`."""
+        day = (datetime.fromtimestamp(self.clock(), UTC) - timedelta(days=days_ago)).date().isoformat()
+        answer = self.app().post(
+            "/api/issue",
+            {"testType": test_type, "testDate": day, "symptomDate": day, **more},
+            self.first_run["admin_api_key"],
+            pad=False,
+        )
+        assert answer.status == 200, answer.body
+        return answer.body
+
+    def publish(self) -> PublishOutcome:
+        """One run of the publisher."""
+        return publisher(self.settings, self.clock).publish()
+
+    def next_window(self) -> PublishOutcome:
+        """Let the present window end, and publish."""
+        window = self.settings.window_seconds
+        self.clock.advance(window - self.clock() % window)
+        return self.publish()
+
+    def get(self, path: str) -> bytes:
+        """A public file."""
+        answer = self.client.get(path)
+        assert answer.status_code == 200, (path, answer.status)
+        return answer.get_data()
+
+    def index(self) -> dict[str, Any]:
+        """The native index."""
+        found: dict[str, Any] = json.loads(self.get(f"/exposures/{self.settings.region}/index.json"))
+        return found
+
+    def file_names(self) -> list[str]:
+        """What index.txt lists."""
+        return self.get(f"/exposures/{self.settings.region}/index.txt").decode().split()
+
+    def file(self, name: str) -> ExportFile:
+        """A published file, decoded."""
+        with zipfile.ZipFile(BytesIO(self.get(f"/exposures/{name}"))) as archive:
+            return decode_export(archive.read("export.bin"))
+
+    def published_keys(self) -> list[bytes]:
+        """Every key in every file, in order; a key published twice stands there twice."""
+        return [key.key_data for name in self.file_names() for key in self.file(name).keys]
+
+    def file_signature(self, name: str) -> bytes:
+        """The first signature (DER) in a published file's export.sig."""
+        with zipfile.ZipFile(BytesIO(self.get(f"/exposures/{name}"))) as archive:
+            return decode_signatures(archive.read("export.sig"))[0][1]
