@@ -21,7 +21,7 @@ class Settings:
     """Every setting, with what it does and what it puts at risk. `REGISTRY_` + the name in capitals."""
 
     profile: Literal["demo", "production"]
-    """`demo` or `production`. Phones refuse a demo registry unless asked, production refuses a demo folder."""
+    """`demo` or `production`. Phones refuse a demo registry unless asked, production a demo folder."""
     data_dir: Path
     """Holds databases, keys and public files of an embedded registry. Whoever reads it can sign."""
     host: str

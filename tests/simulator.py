@@ -87,12 +87,13 @@ def answer_json(status: int, members: Mapping[str, object], **headers: str) -> A
 class Simulator:
     """Both a registry and the `Transport` that reaches it.
 
-    `faults` maps a path to an answer (sent instead) or an exception (raised instead of acting); `lost_replies`
-    holds paths whose next answer is lost after the registry has acted.
+    `faults` maps a path to an answer (sent instead) or an exception (raised instead of acting);
+    `lost_replies` holds paths whose next answer is lost after the registry has acted.
     """
 
     clock: Callable[[], float]
     profile: Profile = "production"
+    base_url: str = BASE_URL
     requests: list[Request] = field(default_factory=list)
     faults: dict[str, Answer | Exception] = field(default_factory=dict)
     lost_replies: list[str] = field(default_factory=list)
@@ -195,7 +196,7 @@ class Simulator:
         return self._serve("POST", url, headers, body, max_bytes)
 
     def _serve(self, method: str, url: str, headers: Mapping[str, str], body: bytes, most: int) -> Answer:
-        path = url.removeprefix(BASE_URL + "/")
+        path = url.removeprefix(self.base_url + "/")
         assert path != url, f"a phone went elsewhere: {url}"
         self.requests.append(Request(method, path, dict(headers), body))
         fault = self.faults.get(path)
@@ -210,11 +211,12 @@ class Simulator:
         return answer
 
     def _file(self, path: str, headers: Mapping[str, str]) -> Answer:
-        known = {
-            TRUST_PATH: self.trust,
-            index_path(REGION): lambda: self.index_override or self.index(),
-        }
-        content = known[path]() if path in known else self.files.get(path)
+        if path == TRUST_PATH:
+            content: bytes | None = self.trust()
+        elif path == index_path(REGION):
+            content = self.index_override or self.index()
+        else:
+            content = self.files.get(path)
         if content is None:
             return Answer(404, {}, b"")
         tag = f'"{sha256(content).hexdigest()}"'

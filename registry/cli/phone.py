@@ -6,6 +6,7 @@ from arguments, and never printed.
 
 import json
 import secrets
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -32,7 +33,8 @@ from registry.client import (
 from registry.client.failures import UploadRefused
 from registry.client.phone import NEAR_RSSI
 from registry.client.poll import Progress as PollProgress
-from registry.client.texts import LANGUAGES, UPLOAD_TEXTS, Language, refusal_advice
+from registry.client.texts import LANGUAGES, UPLOAD_TEXTS, Language, printable, refusal_advice
+from registry.client.trust import KeyChange
 from registry.errors import FetchFailed, RegistryError
 from registry.protocol.encoding import decode_json_object
 from registry.protocol.intervals import Clock
@@ -66,8 +68,10 @@ class Surroundings:
                 yield phone
         except OSError as error:
             raise click.ClickException(f"{self.store}: {error.strerror}") from error
+        except sqlite3.Error as error:
+            raise click.ClickException(f"{self.store}: {error}") from error
         except RegistryError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(printable(str(error), longest=4_000)) from error
 
 
 with_surroundings = click.make_pass_decorator(Surroundings)
@@ -137,10 +141,7 @@ def init(
         registration = opened.store.registration()
         click.echo(f"This phone now belongs to {registration.base_url}, region {registration.region}.")
         if change and (change.added or change.removed):
-            click.echo(
-                f"The registry's keys changed. New: {', '.join(change.added) or 'none'}; "
-                f"gone: {', '.join(change.removed) or 'none'}."
-            )
+            _show_key_change(change)
         if registration.demonstration:
             click.echo("DEMONSTRATION, not for real people.")
         if registration.staged:
@@ -319,10 +320,7 @@ def _progress_bar() -> Iterator[PollProgress]:
 
 def _show_report(report: PollReport) -> None:
     if report.key_change:
-        click.echo(
-            f"The registry's keys changed. New: {', '.join(report.key_change.added) or 'none'}; "
-            f"gone: {', '.join(report.key_change.removed) or 'none'}."
-        )
+        _show_key_change(report.key_change)
     if not report.index_changed and report.good:
         click.echo("Nothing new.")
     else:
@@ -333,12 +331,18 @@ def _show_report(report: PollReport) -> None:
     if report.withdrawn:
         click.echo(f"Warnings withdrawn: {report.withdrawn}.")
     for failure in report.failures:
-        click.echo(f"{failure.path}: {type(failure.error).__name__}: {failure.error}", err=True)
+        words = printable(str(failure.error))
+        click.echo(f"{failure.path}: {type(failure.error).__name__}: {words}", err=True)
     if report.files_unread:
         click.echo(f"Files left for the next poll: {report.files_unread}.", err=True)
     if report.retry_at is not None:
         click.echo(f"The registry asks to be left alone until {_utc(report.retry_at)}.", err=True)
     click.echo(f"Next poll: {_utc(report.next_poll_at)}.")
+
+
+def _show_key_change(change: KeyChange) -> None:
+    added, removed = (printable(", ".join(names)) or "none" for names in (change.added, change.removed))
+    click.echo(f"The registry's keys changed. New: {added}; gone: {removed}.")
 
 
 def _utc(seconds: float) -> str:

@@ -82,7 +82,8 @@ def web_command(settings: Settings) -> list[str]:
         *("--worker-class", "gthread", "--workers", str(settings.web_processes)),
         *("--threads", str(settings.web_threads)),
         *("--keep-alive", "5", "--graceful-timeout", "5", "--timeout", "60"),
-        *("--log-level", "warning", "--no-control-socket", "--name", "registry-web"),
+        # Loaded once and forked: a killed worker is back at once. No connection is open by then.
+        *("--preload", "--log-level", "warning", "--no-control-socket"),
     ]
 
 
@@ -179,11 +180,10 @@ def _print_doors(settings: Settings, first_run: dict[str, str]) -> None:
     console.print("\nNext: open the officials' link, record a result, and hand the code to a phone:\n")
     registry = Path(sys.executable).parent / "registry"
     shown = os.path.relpath(registry)
-    console.print(
-        f"  {shown} phone --store a.db init {url} --demo --staged --api-key-file {_near(settings.first_run_path)}"
-    )
+    keys = _near(settings.first_run_path)
+    console.print(f"  {shown} phone --store a.db init {url} --demo --staged --api-key-file {keys}")
     console.print(f"  {shown} phone --store a.db upload\n")
-    console.print("README.md has the whole walk. API keys stand in " + _near(settings.first_run_path) + "\n")
+    console.print(f"README.md has the whole walk. API keys stand in {keys}\n")
 
 
 def _near(path: Path) -> str:

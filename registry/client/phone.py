@@ -119,7 +119,13 @@ class Phone:
                 f"this phone belongs to {before.region}: use another --store for another region"
             )
         demonstration = enrolment.demonstration or bool(before and before.demonstration)
-        check_first_trust(trust, addresses=(base_url, device_url), region=region, demonstration=demonstration)
+        check_first_trust(
+            trust,
+            addresses=(base_url, device_url),
+            region=region,
+            demonstration=demonstration,
+            staged=enrolment.staged,
+        )
         registration = Registration(
             base_url=base_url,
             device_url=device_url,

@@ -27,6 +27,8 @@ SIGHTING_DAYS = 21
 PENDING_UPLOAD_SECONDS = 48 * 3600
 """No code, token or certificate lives that long: an older upload cannot be finished any more."""
 
+_SQLITE_HEADER = b"SQLite format 3\0"
+
 
 class PhoneStore:
     """An open store. Use as a context manager; not shared between threads."""
@@ -42,14 +44,18 @@ class PhoneStore:
         """
         # Created by us and before SQLite writes to it, so that it is never readable by others for a moment;
         # SQLite gives its journal the same mode.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        path.chmod(0o600)
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "rb") as file:
+            beginning = file.read(len(_SQLITE_HEADER))
+        # SQLite would take a short file of another kind for an empty database, and overwrite it.
+        if beginning not in (b"", _SQLITE_HEADER):
+            raise NotSetUp(f"{path} is not a phone's store; name another file with --store")
         connection = sqlite3.connect(path, isolation_level=None, timeout=10)
         try:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA secure_delete = ON")
             store = cls(connection)
             store._prepare(path)
+            path.chmod(0o600)
             store.forget(now)
         except sqlite3.DatabaseError as error:
             connection.close()

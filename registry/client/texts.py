@@ -35,7 +35,7 @@ CARD_TEXTS: Mapping[Language, Mapping[str, str]] = {
         "last_checked": "上次完整检查：{time}（世界协调时）",
         "withdrawn": "关于 {day} 的提醒已由卫生机构撤回：该结果有误。",
         "demonstration": "演示用途，不适用于真实人员。",
-        "staged": "摆拍演示：本机过去各日的密钥均为虚构。",
+        "staged": "情景演示：本机过去各日的密钥均为虚构。",
     },
 }
 
@@ -129,6 +129,11 @@ OTHER_REFUSAL: Mapping[Language, str] = {
     "en": "The registry refused the upload. Tell the health official what stands above.",
     "zh": "登记处拒绝了上传。请将上述内容告知卫生人员。",
 }
+
+
+def printable(text: str, *, longest: int = 300) -> str:
+    """Words from outside as they may be shown on a terminal: no control characters, no more than `longest`."""
+    return "".join(character for character in text if character.isprintable())[:longest]
 
 
 def refusal_advice(code: str, language: Language) -> str:

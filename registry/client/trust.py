@@ -47,18 +47,19 @@ def fetch_trust(transport: Transport, base_url: str, *, now: float) -> tuple[byt
 
 
 def check_first_trust(
-    trust: TrustMaterial, *, addresses: Iterable[str], region: str, demonstration: bool
+    trust: TrustMaterial, *, addresses: Iterable[str], region: str, demonstration: bool, staged: bool
 ) -> None:
     """Raises `TrustRefused` unless a phone may pin this and talk to these `addresses`.
 
-    `demonstration` says that the person asked for a registry that is not for real people.
+    `demonstration` says that the person asked for a registry that is not for real people, `staged` that past
+    keys are to be made up, which is for demonstrations only.
     """
     if trust.profile == "demo" and not demonstration:
         raise TrustRefused(
             "this registry is a demonstration, not for real people: its keys and warnings mean nothing. "
             "If that is what you want, ask for it with --demo"
         )
-    if trust.profile != "demo" and demonstration:
+    if trust.profile != "demo" and (demonstration or staged):
         raise TrustRefused("this registry is for real people: leave out --demo and --staged")
     if trust.profile != "demo" and not all(map(_is_secure, addresses)):
         raise TrustRefused("a registry for real people must be reached by https")

@@ -20,6 +20,7 @@ from registry.client.failures import (
 )
 from registry.client.remembered import PendingUpload, Registration
 from registry.client.store import PhoneStore
+from registry.client.texts import printable
 from registry.client.transport import Answer, RandomBytes, Transport, unexpected
 from registry.errors import Malformed
 from registry.protocol.codes import CODE_LENGTH, is_well_formed, normalise
@@ -188,8 +189,8 @@ class _Run:
         revision_token = answer.text("revisionToken")
         receipt = UploadReceipt(
             keys_taken=answer.integer("insertedExposures") if "insertedExposures" in answer else 0,
-            warnings=tuple(map(_printable, answer.texts("warnings") if "warnings" in answer else ())),
-            partial=_printable(answer.text("error")) if "error" in answer else None,
+            warnings=tuple(map(printable, answer.texts("warnings") if "warnings" in answer else ())),
+            partial=printable(answer.text("error")) if "error" in answer else None,
         )
         with self._store.all_or_nothing():
             self._store.put_revision_token(revision_token)
@@ -241,12 +242,7 @@ def _error_code(body: bytes) -> tuple[str, str]:
         # Not ours to read (a proxy's page, plain text): then the status alone speaks.
         return "", ""
     code = members.get("errorCode") or members.get("code") or ""
-    return _printable(str(code)), _printable(str(members.get("error") or ""))
-
-
-def _printable(text: str) -> str:
-    """The registry's words as they may be shown on a terminal: no control characters, no more than a line."""
-    return "".join(character for character in text if character.isprintable())[:200]
+    return printable(str(code)), printable(str(members.get("error") or ""))
 
 
 def read_code(text: str) -> str:

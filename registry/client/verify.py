@@ -74,7 +74,10 @@ def check_index(index: Index, *, region: str, previous: Index | None, now: float
 
 def _check_order(index: Index, previous: Index) -> None:
     if index.sequence < previous.sequence:
-        raise RolledBack(f"the index went back from window {previous.sequence} to {index.sequence}")
+        raise RolledBack(
+            f"the index went back from window {previous.sequence} to {index.sequence}; "
+            "a registry that was set up anew needs a new store"
+        )
     if index.issued_at < previous.issued_at:
         raise RolledBack("the index was issued before the one that this phone has seen")
     if index.windows and previous.windows:

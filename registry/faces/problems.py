@@ -20,7 +20,7 @@ def problem_response(status: int, title: str) -> Response:
 
 
 def answer_with_problems(app: Flask) -> None:
-    """Let every fault of `app` leave as a problem: what was asked wrongly by name, what is ours without detail."""
+    """Let every fault of `app` leave as a problem: what was asked wrongly by name, ours without detail."""
 
     @app.errorhandler(HTTPException)
     def _asked_wrongly(error: HTTPException) -> Response:

@@ -85,7 +85,7 @@ def canonical_order(keys: Iterable[TemporaryExposureKey]) -> list[TemporaryExpos
     return sorted(keys, key=_position)
 
 
-def _position(key: TemporaryExposureKey) -> tuple[int, int, int, bool, int, bytes]:
+def _position(key: TemporaryExposureKey) -> tuple[int, int, int, bool, int, bytes, int]:
     onset = key.days_since_onset_of_symptoms
     return (
         key.rolling_start_interval_number,
@@ -94,4 +94,5 @@ def _position(key: TemporaryExposureKey) -> tuple[int, int, int, bool, int, byte
         onset is not None,
         0 if onset is None else onset,
         key.key_data,
+        key.transmission_risk_level,
     )

@@ -47,7 +47,9 @@ class Target:
     def is_met(self, value: float, limit: float) -> bool:
         """Whether `value` holds the target, within the tolerance."""
         bound, found = self.ratio(limit), value / limit
-        return found <= bound * (1 + self.tolerance) if self.at_most else found >= bound * (1 - self.tolerance)
+        return (
+            found <= bound * (1 + self.tolerance) if self.at_most else found >= bound * (1 - self.tolerance)
+        )
 
 
 @dataclass(frozen=True)

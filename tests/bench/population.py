@@ -8,7 +8,7 @@ the newest key; the transmission risk follows from the days since onset. All upl
 import math
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from registry.protocol.intervals import INTERVALS_PER_DAY
@@ -23,13 +23,15 @@ RISK_FROM_ONSET = {-2: 4, -1: 6, 0: 8, 1: 8, 2: 7, 3: 6, 4: 4, 5: 3}
 """Transmission risk by days since onset; 1 elsewhere."""
 
 
-def keys_of_patients(count: int, *, seed: int = 1, newest_start: int = NEWEST_START) -> list[TemporaryExposureKey]:
+def keys_of_patients(
+    count: int, *, seed: int = 1, newest_start: int = NEWEST_START
+) -> list[TemporaryExposureKey]:
     """`count` keys in no order of meaning, patient by patient."""
     chance = random.Random(seed)
     return list(islice(_patients(chance, newest_start), count))
 
 
-def _patients(chance: random.Random, newest_start: int):  # type: ignore[no-untyped-def]
+def _patients(chance: random.Random, newest_start: int) -> Iterator[TemporaryExposureKey]:
     while True:
         days = 14 if chance.random() < 0.85 else chance.randint(1, 13)
         newest_period = chance.randint(1, 143) if chance.random() < 0.3 else INTERVALS_PER_DAY

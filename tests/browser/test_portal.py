@@ -1,4 +1,4 @@
-"""An official's walk through the portal in a real browser: keyboard, narrow screens, both languages, dark too.
+"""An official's walk through the portal in a real browser: by keyboard, on narrow screens, in the dark.
 
 Every page is checked by axe, for overflow and for violations of the content security policy. With
 REGISTRY_TEST_SCREENSHOTS set to a folder, each page leaves a picture there for people to look at.
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from sqlalchemy.orm import Session
 from werkzeug.serving import make_server
@@ -30,6 +30,7 @@ from tests.clock import FakeClock
 WIDTHS = (320, 1280)
 LANGUAGES = ("zh", "en")
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+expect.set_options(timeout=20_000)  # a busy machine is no fault
 RULES = {
     "runOnly": {
         "type": "tag",
@@ -102,6 +103,7 @@ class Walk:
 
     def __init__(self, context: BrowserContext, name: str) -> None:
         self.page: Page = context.new_page()
+        self.page.set_default_timeout(20_000)
         self.name = name
         self.objections: list[str] = []
         self.requested: set[str] = set()
@@ -115,15 +117,19 @@ class Walk:
             self.objections.append(f"console: {text}")
 
     def look(self, what: str) -> None:
-        """Examine the page as it stands."""
+        """Examine the page as it stands, narrow and wide, by day and by night."""
+        for width in WIDTHS:
+            self.page.set_viewport_size({"width": width, "height": 900})
+            for scheme in SCHEMES:
+                self.page.emulate_media(color_scheme=scheme)
+                self._examine(f"{what}-{width}-{scheme}")
+
+    def _examine(self, what: str) -> None:
         result = Axe().run(self.page, options=RULES)
         for violation in result.response["violations"]:
             targets = [node["target"] for node in violation["nodes"]]
             self.objections.append(f"{what}: {violation['id']}: {violation['help']} at {targets}")
-        wider = self.page.evaluate(
-            "document.documentElement.scrollWidth > document.documentElement.clientWidth"
-        )
-        if wider:
+        if self.page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
             self.objections.append(f"{what}: scrolls sideways")
         folder = os.environ.get("REGISTRY_TEST_SCREENSHOTS")
         if folder:
@@ -148,25 +154,15 @@ class Walk:
         self.page.locator("main form button[type=submit]").click()
 
 
-def context_of(
-    browser: Browser, width: int, language: str, scheme: Literal["light", "dark"] = "light"
-) -> BrowserContext:
-    return browser.new_context(
-        viewport={"width": width, "height": 900},
-        locale={"zh": "zh-CN", "en": "en-GB"}[language],
-        color_scheme=scheme,
-        reduced_motion="reduce",
-        java_script_enabled=True,  # axe needs it; the pages do not, see below
-    )
+def walk_of(browser: Browser, language: str, name: str) -> Walk:
+    """A walk in a browser that asks for pages in this language."""
+    locale = {"zh": "zh-CN", "en": "en-GB"}[language]
+    return Walk(browser.new_context(locale=locale, reduced_motion="reduce"), name)
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("width", WIDTHS)
-def test_every_page_is_accessible_and_fits(
-    served: Served, chromium: Browser, width: int, language: str, scheme: Literal["light", "dark"]
-) -> None:
-    walk = Walk(context_of(chromium, width, language, scheme), f"{language}-{width}-{scheme}")
+def test_every_page_is_accessible_and_fits(served: Served, chromium: Browser, language: str) -> None:
+    walk = walk_of(chromium, language, language)
     page = walk.page
     page.goto(f"{served.address}/portal/")
     walk.look("0-not-signed-in")
@@ -184,6 +180,8 @@ def test_every_page_is_accessible_and_fits(
     walk.look("3-form-with-errors")
 
     walk.complete(served, "zh" if language == "en" else "en")
+    expect(page.locator(".consent")).to_have_count(2)
+    expect(page.locator(".consent:visible")).to_have_count(1)
     walk.look("4-form-complete")
     walk.submit()
     code = re.sub(r"\D", "", page.locator(".code").inner_text())
@@ -223,13 +221,15 @@ def test_an_official_needs_no_mouse_and_no_script(served: Served, chromium: Brow
     expect(page.get_by_label("Confirmed by test")).to_be_checked()
     page.keyboard.press("Tab")
     expect(page.get_by_label("Day of the test")).to_be_focused()
-    page.keyboard.type("14062026")  # day, month, year: as this browser's date field goes
-    expect(page.get_by_label("Day of the test")).to_have_value("2026-06-14")
-    page.get_by_label("Day of the first symptoms").focus()
-    while not page.get_by_label("中文").evaluate("element => element === document.activeElement"):
+    page.keyboard.type("06062026")  # whichever of day and month this browser asks for first
+    expect(page.get_by_label("Day of the test")).to_have_value("2026-06-06")
+    languages = page.get_by_role("group", name="Language of the person")
+    for _ in range(12):  # a date field has several stops, and how many is the browser's affair
+        if languages.locator(":focus").count():
+            break
         page.keyboard.press("Tab")
     page.keyboard.press("ArrowDown")
-    expect(page.get_by_label("English")).to_be_checked()
+    expect(languages.get_by_label("English")).to_be_checked()
     expect(page.locator(".consent-en")).to_be_visible()
     expect(page.locator(".consent-zh")).to_be_hidden()
     page.keyboard.press("Tab")
@@ -249,7 +249,7 @@ def test_an_official_needs_no_mouse_and_no_script(served: Served, chromium: Brow
 def test_an_error_leads_to_its_field_and_what_was_entered_is_still_there(
     served: Served, chromium: Browser
 ) -> None:
-    walk = Walk(context_of(chromium, 320, "en"), "errors")
+    walk = walk_of(chromium, "en", "errors")
     walk.sign_in(served)
     walk.complete(served, "en")
     walk.page.locator("#agreed").uncheck()
@@ -267,11 +267,11 @@ def test_an_error_leads_to_its_field_and_what_was_entered_is_still_there(
 def test_the_person_is_spoken_to_in_their_language_whatever_the_officials_is(
     served: Served, chromium: Browser
 ) -> None:
-    walk = Walk(context_of(chromium, 1280, "en"), "languages")
+    walk = walk_of(chromium, "en", "languages")
     walk.sign_in(served)
     page = walk.page
     expect(page.locator(".consent-zh")).to_be_hidden()
-    page.get_by_label("中文").check()
+    page.get_by_role("radio", name="中文").check()
     expect(page.locator(".consent-zh")).to_be_visible()
     expect(page.locator(".consent-zh p").first).to_contain_text("您的结果为阳性")
     walk.complete(served, "zh")
@@ -282,7 +282,7 @@ def test_the_person_is_spoken_to_in_their_language_whatever_the_officials_is(
 
 
 def test_the_printed_code_carries_nothing_of_the_official(served: Served, chromium: Browser) -> None:
-    walk = Walk(context_of(chromium, 1280, "en"), "print")
+    walk = walk_of(chromium, "en", "print")
     walk.sign_in(served)
     walk.complete(served, "en")
     walk.submit()

@@ -157,7 +157,7 @@ def test_sightings_around_midnight_count_for_the_day_of_the_scan() -> None:
 
 
 @given(
-    start=st.integers(0, 2**31 - 200),
+    start=st.integers(0, 5_000_000),
     period=st.integers(1, 144),
     index=st.integers(0, 143),
     late=st.integers(-15, 15),
@@ -170,7 +170,7 @@ def test_a_key_matches_exactly_within_its_period_and_the_tolerance(
     rpi = rolling_proximity_identifiers(key_data, start)[index]
     aem = encrypt_metadata(associated_encrypted_metadata_key(key_data), rpi, bluetooth_metadata(0))
     scan = start + index + late
-    if not 0 <= scan < 2**31:
+    if scan < 0:
         return
     outcome = match([Sighting(rpi, aem, scan * 10 + 9, -60)], key)
     assert bool(outcome.exposures) == (index < period and -12 <= late <= 12)

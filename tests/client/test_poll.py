@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from registry.client import PollReport
+from registry.client import Answer, PollReport
 from registry.client.failures import (
     HashMismatch,
     NoAnswer,
@@ -27,7 +27,7 @@ from registry.protocol.index import EXPOSURES, TRUST_PATH, index_path
 from registry.protocol.keys import ReportType, TemporaryExposureKey
 from tests.client.conftest import MakePhone, as_published, meet
 from tests.clock import FakeClock
-from tests.simulator import REGION, Answer, Simulator
+from tests.simulator import REGION, Simulator
 
 INDEX = index_path(REGION)
 DAY = 86_400

@@ -1,5 +1,7 @@
 """Reading and writing sightings: strangers' files in, all or nothing."""
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,10 +29,8 @@ def test_what_is_written_is_read_again(written: list[Sighting], form: str) -> No
 
 @given(st.text())
 def test_any_text_is_either_read_or_refused(text: str) -> None:
-    try:
-        read_sightings(text, now=NOW)
-    except BadSightings as refused:
-        assert refused.faults
+    with suppress(BadSightings):
+        assert all(isinstance(sighting, Sighting) for sighting in read_sightings(text, now=NOW))
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_any_text_is_either_read_or_refused(text: str) -> None:
         f"time,rpi,aem,rssi\n{GOOD}\n\n# a remark\n",
         "\ufeffTime, RPI, AEM, RSSI\r\n" + GOOD.upper().replace("Z", "+00:00") + "\r\n",
         f"1781521259,{GOOD.split(',', 1)[1]}",
-        '{"time": 1781521200, "rpi": "000102030405060708090A0B0C0D0E0F", "aem": "01020304", "rssi": -60, "x": 1}',
+        '{"time": 1781521200, "rpi": "000102030405060708090A0B0C0D0E0F", "aem": "01020304", "rssi": -60}',
         f"2026-06-15T19:00:00+08:00,{GOOD.split(',', 1)[1]}",
     ],
 )
@@ -74,7 +74,7 @@ def test_a_bad_line_is_named_with_its_number_and_nothing_is_read(line: str, reas
 
 
 def test_every_bad_line_is_named_up_to_twenty() -> None:
-    with pytest.raises(BadSightings, match="line 1:.*line 3:") as refused:
+    with pytest.raises(BadSightings, match=r"line 1:.*line 3:") as refused:
         read_sightings(f"x\n{GOOD}\n" + "y\n" * 100, now=NOW)
     assert len(refused.value.faults) == 20
 

@@ -5,8 +5,8 @@ from datetime import date
 
 import pytest
 
+from registry.client import Answer
 from registry.client.failures import (
-    FetchFailed,
     Mistyped,
     NoAnswer,
     NothingToUpload,
@@ -16,12 +16,12 @@ from registry.client.failures import (
     UploadUnderWay,
 )
 from registry.client.upload import BODY_BYTES, read_code
-from registry.errors import Malformed
+from registry.errors import FetchFailed, Malformed
 from registry.protocol.codes import new_code
 from registry.protocol.encoding import decode_base64
 from tests.client.conftest import MakePhone
 from tests.clock import FakeClock
-from tests.simulator import Answer, Simulator, answer_json
+from tests.simulator import Simulator, answer_json
 
 CODE = new_code(lambda limit: 12_345_678_901_234 % limit)
 STEPS = ["api/verify", "api/certificate", "v1/publish"]

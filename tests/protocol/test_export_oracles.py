@@ -153,7 +153,7 @@ def test_openssl_verifies_the_signature_that_protoc_finds(unpacked: Path, system
 def test_openssl_signs_with_the_published_key_what_we_verify(tmp_path: Path, system_tool: SystemTool) -> None:
     (tmp_path / "export.bin").write_bytes(SAMPLE_BIN)
     (tmp_path / "public.pem").write_bytes((VECTORS / "sample_public_key.pem").read_bytes())
-    sign = ["dgst", "-sha256", "-sign", VECTORS / "sample_signing_key.pem", tmp_path / "export.bin"]
+    sign = ["dgst", "-sha256", "-sign", str(VECTORS / "sample_signing_key.pem"), str(tmp_path / "export.bin")]
     signature = subprocess.run([system_tool("openssl"), *sign], capture_output=True, check=True).stdout
     public_key = load_public_key((tmp_path / "public.pem").read_text())
     verify_signatures(

@@ -4,7 +4,7 @@ import os
 from hashlib import sha256
 
 import pytest
-from exponot import exponot
+from exponot import exponot  # type: ignore[import-untyped]
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 from hashlib import sha256
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, select, update
 
 from registry.errors import StorageConflict
 from registry.lifecycle.publish import PublicationPolicy, ensure_first_files
-from registry.models import Batch, ExportFile, transaction
+from registry.models import Batch, ExportFile, KeyRelease, transaction
 from registry.protocol.index import EXPOSURES, TRUST_PATH, Index, IndexFile, IndexWindow, index_path
 from registry.protocol.index import legacy_index_path as text_path
 from registry.protocol.trust import decode_trust
@@ -127,10 +127,8 @@ def test_a_database_that_was_set_back_publishes_nothing(stage: Publishing) -> No
     before = {name: stage.fetch(name) for name in stage.storage.names("")}
     with transaction(stage.new_session()) as session:  # as if restored from a backup of noon
         session.execute(delete(ExportFile).where(ExportFile.path.contains(f"-{END + HOUR}-")))
-        newest = session.query(Batch).filter_by(sequence=2).one()
-        session.connection().exec_driver_sql(
-            f"UPDATE key_release SET batch_id = NULL WHERE batch_id = {newest.id}"
-        )
+        newest = session.scalars(select(Batch).where(Batch.sequence == 2)).one()
+        session.execute(update(KeyRelease).where(KeyRelease.batch_id == newest.id).values(batch_id=None))
         session.delete(newest)
     for _ in range(2):
         stage.clock.advance(HOUR)

@@ -1,0 +1,82 @@
+"""`python -m tests.bench`: measures, prints each row as soon as it is known, keeps it in bench.json.
+
+Ends with status 1 if a row misses its target, once all are measured.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from tests.bench import export_files, matching, publishing, uploads
+from tests.bench.measure import Measurement, Row, as_markdown, measure, merge, readable, stored
+from tests.readme_section import README, write_section
+
+MEASUREMENTS: tuple[Measurement, ...] = (
+    *export_files.MEASUREMENTS,
+    *matching.MEASUREMENTS,
+    *uploads.MEASUREMENTS,
+    *publishing.MEASUREMENTS,
+)
+
+
+TABLE_WIDTH = 104
+
+
+@click.command()
+@click.option("--full", is_flag=True, help="Also what takes over half a minute a row.")
+@click.option("--only", multiple=True, metavar="NAME", help="Only the row of this name. May be repeated.")
+@click.option("--write-readme", is_flag=True, help="Write all rows that bench.json holds into README.md.")
+def main(full: bool, only: Sequence[str], write_readme: bool) -> None:
+    """Measure the registry, each figure beside its limit in the same run."""
+    unknown = set(only) - {measurement.name for measurement in MEASUREMENTS}
+    if unknown:
+        raise click.BadParameter(f"no such row: {', '.join(sorted(unknown))}", param_hint="--only")
+    chosen = [m for m in MEASUREMENTS if (m.name in only if only else full or not m.full)]
+    path = Path(os.environ.get("REGISTRY_DATA_DIR") or "var") / "bench.json"
+    rows = _measure_all(chosen, path)
+    if write_readme:
+        write_section(README, "bench", as_markdown(stored(path)))
+    sys.exit(0 if all(row.holds for row in rows) else 1)
+
+
+def _measure_all(chosen: Sequence[Measurement], path: Path) -> list[Row]:
+    console = Console()
+    # Off a terminal the width is unknown and taken for 80 columns; a row is wider than that.
+    console.width = max(console.width, TABLE_WIDTH)
+    rows: list[Row] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=2 * sum(m.runs for m in chosen))
+        for measurement in chosen:
+            progress.update(task, description=measurement.name)
+            row = measure(measurement, lambda: progress.advance(task))
+            # Kept at once: an interrupted run leaves what it has measured.
+            merge(path, [row])
+            console.print(_table(row, show_header=not rows))
+            console.print(f"  [dim]against {row.against}[/dim]")
+            rows.append(row)
+    missed = [row.name for row in rows if not row.holds]
+    console.print(f"\nKept in {path}. " + (f"Missed: {', '.join(missed)}" if missed else "All targets hold."))
+    return rows
+
+
+def _table(row: Row, *, show_header: bool) -> Table:
+    """One row of the table, its columns as wide as those of the next."""
+    table = Table(show_header=show_header, box=None, pad_edge=False)
+    table.add_column("measured", width=40, overflow="fold")
+    for title, width in (("figure", 20), ("limit", 12), ("ratio", 9), ("target", 9), ("holds", 7)):
+        table.add_column(title, width=width, justify="right")
+    figure = f"{readable(row.value)} {row.unit}"
+    holds = "[green]yes[/green]" if row.holds else "[bold red]no[/bold red]"
+    table.add_row(row.name, figure, readable(row.limit), f"{row.ratio:.3g}", f"{row.target:.3g}", holds)
+    return table
+
+
+if __name__ == "__main__":
+    main()

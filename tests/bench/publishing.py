@@ -1,0 +1,122 @@
+"""How long it takes from keys in PostgreSQL to a sealed, signed, stored and indexed file."""
+
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psycopg
+from psycopg import Cursor
+
+from registry.models import CollectingBase, open_database
+from registry.protocol.intervals import EMBARGO_INTERVALS
+from registry.protocol.keys import TemporaryExposureKey
+from registry.storage.local import LocalStorage
+from tests.bench.measure import Measurement, Pair, Target
+from tests.bench.population import keys_of_patients
+from tests.bench.uploads import durable_server, libpq
+from tests.clock import FakeClock
+from tests.publishing import AUTHORITY, HOUR, NOON, REGION, Publishing
+
+KEYS = 200_000
+NEWEST_START = NOON - NOON % 144 - 144
+"""Yesterday's midnight on the tests' clock: every key has ended, and its embargo with it."""
+
+
+@contextmanager
+def _stage() -> Iterator[tuple[Publishing, str, Path]]:
+    """A publisher on a durable PostgreSQL and a local disk, the database's URL and a folder to write to."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="registry-bench-")))
+        server = stack.enter_context(durable_server())
+        url = stack.enter_context(server.fresh(server.template(CollectingBase.metadata, "collecting")))
+        engine = open_database(url)
+        stack.callback(engine.dispose)
+        yield Publishing(engine, LocalStorage(folder / "public"), FakeClock()), libpq(url), folder
+
+
+@contextmanager
+def _speed() -> Iterator[Pair]:
+    with _stage() as (stage, url, folder):
+        seeds = count(1)
+
+        def ours() -> float:
+            _replace_rows(url, keys_of_patients(KEYS, seed=next(seeds), newest_start=NEWEST_START))
+            stage.clock.advance(HOUR)
+            began = time.perf_counter()
+            outcome = stage.publish()
+            spent = time.perf_counter() - began
+            published = sum(batch.key_count for batch in outcome.batches)
+            if published != KEYS:
+                raise RuntimeError(f"{published} of {KEYS} keys were published")
+            return KEYS / spent
+
+        yield Pair(ours, partial(_copy_and_deflate, url, folder / "rows"))
+
+
+def _copy_and_deflate(url: str, path: Path) -> float:
+    """Keys a second of COPY to a file, and deflate of its bytes."""
+    with psycopg.connect(url) as connection, connection.cursor() as cursor:
+        began = time.perf_counter()
+        with path.open("wb") as file, cursor.copy("COPY diagnosis_key TO STDOUT (FORMAT binary)") as rows:
+            for part in rows:
+                file.write(part)
+        zlib.compress(path.read_bytes(), 6)
+        return KEYS / (time.perf_counter() - began)
+
+
+def _replace_rows(url: str, keys: Sequence[TemporaryExposureKey]) -> None:
+    """These keys, pending, in place of those that were published before."""
+    with psycopg.connect(url) as connection, connection.cursor() as cursor:
+        cursor.execute("TRUNCATE diagnosis_key CASCADE")
+        _copy(
+            cursor,
+            "diagnosis_key (key_data, rolling_start_interval_number, rolling_period, end_interval_number,"
+            " transmission_risk_level, report_type, days_since_onset_of_symptoms, health_authority_id,"
+            " traveler, revised_before_release)",
+            keys,
+            lambda key: (
+                *(key.key_data, key.rolling_start_interval_number, key.rolling_period),
+                *(key.end_interval_number, key.transmission_risk_level, int(key.report_type)),
+                *(key.days_since_onset_of_symptoms, AUTHORITY.id, False, False),
+            ),
+        )
+        _copy(
+            cursor,
+            "key_release (key_data, region, is_revision, releasable_at)",
+            keys,
+            lambda key: (key.key_data, REGION, False, key.end_interval_number + EMBARGO_INTERVALS),
+        )
+        connection.commit()
+        connection.autocommit = True
+        cursor.execute("VACUUM ANALYZE diagnosis_key, key_release")
+
+
+def _copy(
+    cursor: Cursor[tuple[object, ...]],
+    table: str,
+    keys: Sequence[TemporaryExposureKey],
+    row_of: Callable[[TemporaryExposureKey], tuple[object, ...]],
+) -> None:
+    with cursor.copy(f"COPY {table} FROM STDIN") as rows:
+        for key in keys:
+            rows.write_row(row_of(key))
+
+
+MEASUREMENTS = (
+    Measurement(
+        name="publish_keys_per_second_postgresql",
+        unit="keys/s",
+        against=(
+            f"COPY of the same {KEYS:,} rows to a file and zlib level 6 on its bytes. "
+            "Ours: seal, encode, check, sign, store, index"
+        ),
+        target=Target(1 / 6),
+        prepare=_speed,
+        full=True,
+    ),
+)

@@ -1,0 +1,298 @@
+"""`registry phone` as a person types it: two phones on one desk, from set-up to an orange card."""
+
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from registry.cli.phone import Surroundings, phone
+from registry.client import Answer
+from registry.client.failures import NoAnswer
+from registry.client.texts import CARD_TEXTS, UPLOAD_TEXTS
+from registry.protocol.codes import new_code
+from registry.protocol.index import EXPOSURES
+from tests.clock import FakeClock
+from tests.simulator import BASE_URL, Simulator, answer_json
+
+CODE = new_code(lambda limit: 9_876_543_210_987 % limit)
+DAY = 86_400
+
+Type = Callable[..., Result]
+
+
+@pytest.fixture
+def demo(clock: FakeClock) -> Simulator:
+    """A demonstration registry that has given out one code."""
+    return Simulator(clock, profile="demo", codes={CODE: "confirmed"})
+
+
+@pytest.fixture
+def first_run(tmp_path: Path) -> Path:
+    """The file that a registry's first start leaves."""
+    path = tmp_path / "first-run.json"
+    members = {"device_api_key": "device-key", "health_authority_id": "authority", "region": "XA"}
+    path.write_text(json.dumps(members))
+    return path
+
+
+@pytest.fixture
+def type_in(demo: Simulator, clock: FakeClock, tmp_path: Path) -> Type:
+    """Function from a phone's name and words to what the command does."""
+
+    def run(name: str, *words: str, keyboard: str | None = None, expect: int = 0) -> Result:
+        result = CliRunner().invoke(
+            phone,
+            ["--store", str(tmp_path / f"{name}.db"), *words],
+            obj=Surroundings(demo, clock),
+            input=keyboard,
+        )
+        assert result.exit_code == expect, result.output
+        return result
+
+    return run
+
+
+@pytest.fixture
+def two_phones(type_in: Type, first_run: Path) -> None:
+    """a.db and b.db, both staged."""
+    for name in ("a", "b"):
+        type_in(name, "init", BASE_URL, "--demo", "--staged", "--api-key-file", str(first_run))
+
+
+def release(demo: Simulator, clock: FakeClock) -> None:
+    """The registry publishes what was uploaded and is no longer embargoed."""
+    demo.publish([key for key in demo.uploaded if key.end_interval_number * 600 + 7200 <= clock()])
+
+
+@pytest.mark.usefixtures("two_phones")
+def test_from_a_staged_meeting_to_an_orange_card(
+    type_in: Type, demo: Simulator, clock: FakeClock, tmp_path: Path
+) -> None:
+    demo.publish_nothing()
+    type_in("b", "poll")
+    assert CARD_TEXTS["en"]["green"] in type_in("b", "card").output
+
+    meeting = tmp_path / "a.csv"
+    meeting.write_text(type_in("a", "advertise").stdout)
+    assert meeting.read_text().startswith("time,rpi,aem,rssi\n2026-06-13T12:00:00Z,")
+    assert "New sightings: 6." in type_in("b", "observe", str(meeting)).output
+
+    uploaded = type_in("a", "upload", CODE, keyboard="y\n").output
+    assert "2026-06-01: one key" in uploaded
+    assert "2026-06-15 (today)" in uploaded
+    assert UPLOAD_TEXTS["en"]["staged"] in uploaded
+    assert "Keys taken in: 15." in uploaded
+    assert CODE not in uploaded
+
+    release(demo, clock)
+    polled = type_in("b", "poll").output
+    assert "Files read: 1, with 14 keys." in polled
+    assert "near a confirmed person on: 2026-06-13" in polled
+    card = type_in("b", "card").output
+    for text in ("orange", "advice", "demonstration", "staged"):
+        assert CARD_TEXTS["en"][text] in card
+    assert "2026-06-13" in card
+    assert CARD_TEXTS["zh"]["orange"] in type_in("b", "card", "--lang", "zh").output
+    members = json.loads(type_in("b", "card", "--json").stdout)
+    assert (members["state"], members["exposed_on"], members["staged"]) == ("orange", "2026-06-13", True)
+    clock.advance(2 * DAY + 1)
+    stale = type_in("b", "card").output
+    assert CARD_TEXTS["en"]["orange"] in stale
+    assert CARD_TEXTS["en"]["not_checked"] in stale
+
+
+def test_two_phones_that_are_not_staged_meet_today(
+    type_in: Type, demo: Simulator, clock: FakeClock, first_run: Path
+) -> None:
+    for name in ("a", "b"):
+        type_in(name, "init", BASE_URL, "--demo", "--api-key-file", str(first_run))
+    lines = type_in("a", "advertise", "--minutes", "10", "--format", "jsonl").stdout
+    assert [json.loads(line)["time"] for line in lines.splitlines()] == [
+        "2026-06-15T11:50:00Z",
+        "2026-06-15T11:55:00Z",
+    ]
+    type_in("b", "observe", "-", keyboard=lines)
+    type_in("a", "upload", CODE, "--yes")
+    clock.advance(14 * 3600)
+    release(demo, clock)
+    type_in("b", "poll")
+    assert json.loads(type_in("b", "card", "--json").stdout)["exposed_on"] == "2026-06-15"
+    assert CARD_TEXTS["en"]["staged"] not in type_in("b", "card").output
+
+
+def test_demonstration_trust_needs_the_word_for_it(type_in: Type, tmp_path: Path) -> None:
+    refused = type_in("a", "init", BASE_URL, expect=1).output
+    assert "demonstration" in refused
+    assert "--demo" in refused
+    assert "not set up" in type_in("a", "card", expect=1).output
+
+
+@pytest.mark.usefixtures("two_phones")
+def test_the_store_is_its_owners_alone(tmp_path: Path) -> None:
+    assert stat.S_IMODE((tmp_path / "a.db").stat().st_mode) == 0o600
+
+
+def test_the_store_can_be_named_by_the_environment(
+    demo: Simulator, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGISTRY_PHONE_STORE", str(tmp_path / "mine.db"))
+    result = CliRunner().invoke(phone, ["init", BASE_URL, "--demo"], obj=Surroundings(demo, clock))
+    assert result.exit_code == 0
+    assert (tmp_path / "mine.db").exists()
+
+
+@pytest.mark.usefixtures("two_phones")
+def test_a_bad_line_is_named_and_nothing_is_taken_in(type_in: Type) -> None:
+    lines = type_in("a", "advertise").stdout.splitlines()
+    lines[3] = lines[3].replace(",", ";")
+    assert "line 4:" in type_in("b", "observe", "-", keyboard="\n".join(lines), expect=1).output
+    lines[3] = lines[2]
+    assert "New sightings: 5." in type_in("b", "observe", "-", keyboard="\n".join(lines)).output
+    again = type_in("b", "observe", "-", keyboard="\n".join(lines)).output
+    assert "known already: 6" in again
+    assert "this phone's own: 6" in type_in("a", "observe", "-", keyboard="\n".join(lines)).output
+
+
+@pytest.mark.usefixtures("two_phones")
+def test_a_person_who_does_not_agree_shares_nothing(type_in: Type, demo: Simulator) -> None:
+    sent = len(demo.requests)
+    assert "Nothing was shared." in type_in("a", "upload", CODE, keyboard="n\n", expect=1).output
+    assert len(demo.requests) == sent
+
+
+@pytest.mark.usefixtures("two_phones")
+def test_the_consent_is_asked_for_in_chinese_too_and_the_code_can_be_typed_at_the_prompt(
+    type_in: Type, demo: Simulator
+) -> None:
+    output = type_in("a", "upload", "--lang", "zh", keyboard=f"y\n{CODE}\n").output
+    assert UPLOAD_TEXTS["zh"]["meaning"] in output
+    assert UPLOAD_TEXTS["zh"]["done"].format(count=15) in output
+
+
+@pytest.mark.usefixtures("two_phones")
+def test_a_slip_in_the_code_is_told_before_anything_is_asked(type_in: Type, demo: Simulator) -> None:
+    slip = CODE[:-1] + str((int(CODE[-1]) + 1) % 10)
+    output = type_in("a", "upload", slip, expect=1).output
+    assert "check digit" in output
+    assert UPLOAD_TEXTS["en"]["question"] not in output
+
+
+@pytest.mark.usefixtures("two_phones")
+@pytest.mark.parametrize("words", [["upload"], ["upload", CODE]])
+def test_a_broken_upload_is_gone_on_with(words: list[str], type_in: Type, demo: Simulator) -> None:
+    demo.lost_replies.append("v1/publish")
+    broken = type_in("a", "upload", CODE, "--yes", expect=1).output
+    assert UPLOAD_TEXTS["en"]["again"] in broken
+    finished = type_in("a", *words).output
+    assert UPLOAD_TEXTS["en"]["resumed"] in finished
+    assert "Keys taken in: 15." in finished
+    assert demo.acts.count("v1/publish") == 1
+
+
+@pytest.mark.usefixtures("two_phones")
+def test_a_refusal_says_what_to_do(type_in: Type, demo: Simulator) -> None:
+    demo.codes.clear()
+    output = type_in("a", "upload", CODE, "--yes", expect=1).output
+    assert "code_invalid" in output
+    assert "Ask the health official for a new code" in output
+    assert "请向卫生人员索取" in type_in("a", "upload", CODE, "--yes", "--lang", "zh", expect=1).output
+
+
+@pytest.mark.usefixtures("two_phones")
+def test_an_unfinished_upload_can_be_abandoned(type_in: Type, demo: Simulator) -> None:
+    demo.faults["api/verify"] = NoAnswer("no network")
+    type_in("a", "upload", CODE, "--yes", expect=1)
+    type_in("a", "upload", "--abandon")
+    demo.faults.clear()
+    assert UPLOAD_TEXTS["en"]["heading"] in type_in("a", "upload", CODE, "--yes").output
+
+
+def test_a_refused_api_key_is_mended_without_losing_the_code(
+    type_in: Type, demo: Simulator, tmp_path: Path
+) -> None:
+    key_file = tmp_path / "key"
+    key_file.write_text("outdated\n")
+    type_in(
+        "a", "init", BASE_URL, "--demo", "--api-key-file", str(key_file), "--health-authority", "authority"
+    )
+    assert "--api-key-file" in type_in("a", "upload", CODE, "--yes", expect=1).output
+    key_file.write_text("device-key\n")
+    type_in("a", "init", BASE_URL, "--api-key-file", str(key_file))
+    assert "Keys taken in: 1." in type_in("a", "upload").output
+
+
+def test_without_an_api_key_a_phone_polls_but_cannot_upload(type_in: Type, demo: Simulator) -> None:
+    type_in("a", "init", BASE_URL, "--demo")
+    type_in("a", "poll")
+    assert "--api-key-file" in type_in("a", "upload", CODE, "--yes", expect=1).output
+
+
+@pytest.mark.usefixtures("two_phones")
+def test_failures_of_a_poll_are_listed_by_kind_and_the_rest_is_read(type_in: Type, demo: Simulator) -> None:
+    bad = f"{EXPOSURES}/{demo.publish()}"
+    demo.publish()
+    demo.files[bad] = demo.files[bad][:-1] + b"x"
+    result = type_in("b", "poll", expect=1)
+    assert f"{bad}: HashMismatch:" in result.output
+    assert "Files read: 1" in result.output
+    assert "Files left for the next poll: 1" in result.output
+    assert CARD_TEXTS["en"]["stale"] in type_in("b", "card").output
+    demo.faults[bad] = answer_json(503, {}, retry_after="60")
+    assert "left alone until 2026-06-15 12:01 UTC" in type_in("b", "poll", expect=1).output
+
+
+@pytest.mark.usefixtures("two_phones")
+def test_a_change_of_the_registrys_keys_is_told(type_in: Type, demo: Simulator) -> None:
+    new = demo.new_key("2")
+    demo.signers = [new]
+    demo.trusted.append(new)
+    demo.publish()
+    assert "The registry's keys changed. New: XA_export-2; gone: none." in type_in("b", "poll").output
+    assert "Nothing new." in type_in("b", "poll").output
+
+
+@pytest.mark.usefixtures("two_phones")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--at", "noon"], "is not like"),
+        (["--at", "2026-06-13T12:00:00"], "no offset"),
+        (["--at", "2026-06-13T12:00:00Z", "--day", "2026-06-13"], "exclude each other"),
+        (["--minutes", "0"], "minutes"),
+    ],
+)
+def test_a_time_that_is_none_is_refused(words: list[str], message: str, type_in: Type) -> None:
+    assert message in type_in("a", "advertise", *words, expect=2).output
+
+
+@pytest.mark.usefixtures("two_phones")
+def test_a_time_can_be_chosen(type_in: Type) -> None:
+    assert "\n2026-06-03T12:00:00Z," in type_in("a", "advertise", "--day", "2026-06-03").stdout
+    exact = type_in("a", "advertise", "--at", "2026-06-04T08:30:00+08:00", "--minutes", "1").stdout
+    assert exact.count("\n") == 2
+    assert "\n2026-06-04T00:30:00Z," in exact
+    assert "no key then" in type_in("a", "advertise", "--day", "2026-05-03", expect=1).output
+
+
+@pytest.mark.parametrize("content", ["", "two words", "{}", '{"device_api_key": 7}'])
+def test_a_file_without_an_api_key_is_refused(content: str, type_in: Type, tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_text(content)
+    result = type_in("a", "init", BASE_URL, "--demo", "--api-key-file", str(path), expect=1)
+    assert "Error:" in result.output
+
+
+def test_a_store_that_is_something_else_is_refused(type_in: Type, tmp_path: Path) -> None:
+    (tmp_path / "a.db").write_text("my diary")
+    assert "not a phone's store" in type_in("a", "card", expect=1).output
+    assert (tmp_path / "a.db").read_text() == "my diary"
+
+
+def test_no_network(type_in: Type, demo: Simulator) -> None:
+    demo.faults[".well-known/exposure-registry.json"] = NoAnswer("no answer")
+    assert "Error: no answer" in type_in("a", "init", BASE_URL, "--demo", expect=1).output
+    demo.faults[".well-known/exposure-registry.json"] = Answer(500, {}, b"")
+    assert "HTTP 500" in type_in("a", "init", BASE_URL, "--demo", expect=1).output

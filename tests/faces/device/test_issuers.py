@@ -1,0 +1,155 @@
+"""/api/issue, /api/checkcodestatus, /api/expirecode as a laboratory's system meets them."""
+
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+from werkzeug.test import TestResponse
+
+from registry.faces.device.answers import ANSWER_SIZE
+from registry.lifecycle.authorize import hash_api_key
+from registry.models import ApiKey, Authorization, VerificationCode, transaction
+from registry.protocol.codes import is_well_formed
+from tests.authority import AUTHORITY, DEVICE_KEY, LOOKUP_KEY
+from tests.clock import FakeClock
+from tests.faces.device.conftest import Post, padding
+
+STATEMENT = {"testType": "confirmed", "testDate": "2026-06-14"}
+
+
+def code_of(answer: TestResponse) -> str:
+    """The error code, which stands there twice."""
+    assert answer.json is not None
+    assert answer.json["errorCode"] == answer.json["error_code"]
+    assert len(answer.get_data()) == ANSWER_SIZE
+    return str(answer.json["errorCode"])
+
+
+def granted(answer: TestResponse) -> dict[str, Any]:
+    """A granted answer without its padding."""
+    assert answer.status_code == 200, answer.get_data(as_text=True)
+    assert len(answer.get_data()) == ANSWER_SIZE
+    assert answer.json is not None
+    return {name: value for name, value in answer.json.items() if name != "padding"}
+
+
+def test_a_code_is_issued_with_its_times(lab: Post, clock: FakeClock) -> None:
+    issued = granted(
+        lab("/api/issue", {**STATEMENT, "symptomDate": "2026-06-12", "tzOffset": -480, "padding": padding()})
+    )
+    assert set(issued) == {
+        "uuid", "code", "expiresAt", "expiresAtTimestamp", "longExpiresAt", "longExpiresAtTimestamp",
+    }  # fmt: skip
+    assert is_well_formed(issued["code"])
+    assert UUID(issued["uuid"])
+    ends = issued["expiresAtTimestamp"]
+    assert ends % 900 == 0
+    assert clock() + 86_400 <= ends < clock() + 86_400 + 900
+    assert parsedate_to_datetime(issued["expiresAt"]).timestamp() == ends
+    assert issued["expiresAt"] == "Tue, 16 Jun 2026 12:00:00 UTC"
+    assert (issued["longExpiresAt"], issued["longExpiresAtTimestamp"]) == (issued["expiresAt"], ends)
+
+
+@pytest.mark.parametrize(
+    ("statement", "status", "code"),
+    [
+        ({"testType": "positive", "testDate": "2026-06-14"}, 400, "invalid_test_type"),
+        ({"testDate": "2026-06-14"}, 400, "invalid_test_type"),
+        ({"testType": "user-report", "testDate": "2026-06-14"}, 400, "unsupported_test_type"),
+        ({"testType": "confirmed"}, 400, "missing_date"),
+        ({"testType": "confirmed", "testDate": "2026-05-16"}, 400, "invalid_date"),
+        ({"testType": "confirmed", "symptomDate": "2026-06-17"}, 400, "invalid_date"),
+        ({"testType": "confirmed", "testDate": "14.6.2026"}, 400, "unparsable_request"),
+        ({"testType": "confirmed", "testDate": "2026-02-30"}, 400, "unparsable_request"),
+        ({"testType": "confirmed", "testDate": "20260614"}, 400, "unparsable_request"),
+        ({**STATEMENT, "uuid": "not-a-uuid"}, 400, "unparsable_request"),
+        ({**STATEMENT, "externalIssuerID": "x" * 256}, 400, "unparsable_request"),
+        ({**STATEMENT, "onlyGenerateSMS": True}, 400, "unparsable_request"),
+        ({**STATEMENT, "onlyGenerateSMS": "true"}, 400, "unparsable_request"),
+        ({**STATEMENT, "phone": "+8613800000000"}, 400, ""),
+    ],
+)
+def test_statements_that_cannot_stand(
+    lab: Post, issuing_session: Session, statement: dict[str, Any], status: int, code: str
+) -> None:
+    answer = lab("/api/issue", statement)
+    assert (answer.status_code, code_of(answer)) == (status, code)
+    assert issuing_session.scalar(select(func.count()).select_from(Authorization)) == 0
+
+
+@pytest.mark.parametrize("day", ["2026-05-17", "2026-06-16"])
+def test_a_day_more_is_allowed_at_both_ends(lab: Post, day: str) -> None:
+    granted(lab("/api/issue", {"testType": "LIKELY", "testDate": day}))
+
+
+def test_a_repeated_uuid_is_a_conflict_always(lab: Post) -> None:
+    handle = str(uuid4())
+    assert granted(lab("/api/issue", {**STATEMENT, "uuid": handle}))["uuid"] == handle
+    for again in (handle, handle.upper()):
+        answer = lab("/api/issue", {**STATEMENT, "uuid": again})
+        assert (answer.status_code, code_of(answer)) == (409, "uuid_already_exists")
+
+
+def test_status_and_end_of_a_code(lab: Post, device: Post, clock: FakeClock) -> None:
+    first, second = (granted(lab("/api/issue", STATEMENT)) for _ in range(2))
+    ends = first["expiresAtTimestamp"]
+    waiting = {"claimed": False, "expiresAtTimestamp": ends, "longExpiresAtTimestamp": ends}
+    assert granted(lab("/api/checkcodestatus", {"uuid": first["uuid"]})) == waiting
+    granted(device("/api/verify", {"code": first["code"]}))
+    assert granted(lab("/api/checkcodestatus", {"uuid": first["uuid"]})) == {**waiting, "claimed": True}
+
+    claimed = lab("/api/expirecode", {"uuid": first["uuid"]})
+    assert (claimed.status_code, code_of(claimed)) == (400, "")
+    assert (claimed.json or {})["error"] == "bad request"
+
+    ended = granted(lab("/api/expirecode", {"uuid": second["uuid"]}))
+    assert ended["uuid"] == second["uuid"]
+    assert ended["expiresAtTimestamp"] == ended["longExpiresAtTimestamp"] <= clock()
+    assert code_of(device("/api/verify", {"code": second["code"]})) == "code_expired"
+    clock.advance(5000)
+    assert granted(lab("/api/expirecode", {"uuid": second["uuid"]})) == ended
+
+
+def test_codes_that_are_not_there_or_not_ones_own(lab: Post, issuing_session: Session) -> None:
+    issued = granted(lab("/api/issue", STATEMENT))
+    with transaction(issuing_session):
+        other = hash_api_key(LOOKUP_KEY, "another lab")
+        issuing_session.add(ApiKey(key_hash=other, authority_id=AUTHORITY, kind="admin", preview="anot"))
+    for path in ("/api/checkcodestatus", "/api/expirecode"):
+        for nobody in (str(uuid4()), "not-a-uuid", ""):
+            answer = lab(path, {"uuid": nobody})
+            assert (answer.status_code, code_of(answer)) == (404, "code_not_found")
+        answer = lab(path, {"uuid": issued["uuid"]}, api_key="another lab")
+        assert (answer.status_code, code_of(answer)) == (401, "code_user_unauthorized")
+
+
+def test_a_phones_api_key_issues_nothing(lab: Post, issuing_session: Session) -> None:
+    for path in ("/api/issue", "/api/checkcodestatus", "/api/expirecode"):
+        answer = lab(path, STATEMENT, api_key=DEVICE_KEY)
+        assert (answer.status_code, code_of(answer)) == (401, "")
+    assert issuing_session.scalar(select(func.count()).select_from(VerificationCode)) == 0
+
+
+@pytest.mark.parametrize("path", ["/api/issue", "/api/checkcodestatus", "/api/expirecode"])
+def test_what_cannot_be_read(lab: Post, path: str) -> None:
+    for body in (b"", b"nonsense", b'{"uuid": 5}', b'{"uuid": "\\u0000"}'):
+        answer = lab(path, body)
+        assert (answer.status_code, code_of(answer)) == (400, "unparsable_request")
+    answer = lab(path, STATEMENT, content_type="application/xml")
+    assert (answer.status_code, code_of(answer)) == (400, "unparsable_request")
+
+
+def test_the_issuer_is_kept_verbatim(lab: Post, issuing_session: Session) -> None:
+    granted(lab("/api/issue", {**STATEMENT, "externalIssuerID": "Station 7 / 急诊"}))
+    assert issuing_session.scalars(select(Authorization.external_issuer_id)).one() == "Station 7 / 急诊"
+
+
+def test_an_issued_code_names_the_key_that_issued_it(
+    lab: Post, issue: Callable[..., str], issuing_session: Session
+) -> None:
+    issue()
+    assert len(issuing_session.scalars(select(Authorization.api_key_hash)).one() or b"") == 32
