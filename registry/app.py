@@ -227,15 +227,19 @@ class Publisher:
         return tuple(sorted({self.settings.region}.union(*lists)))
 
 
-def publisher(settings: Settings, clock: Clock = time.time) -> Publisher:
-    """The publishing process's own root."""
+def publisher(settings: Settings, clock: Clock = time.time, holder: str | None = None) -> Publisher:
+    """The publishing process's own root.
+
+    `holder` is its name in the lease. One that comes back under the name of one that died goes on at once;
+    any other waits for the lease to run out.
+    """
     return Publisher(
         settings=settings,
         clock=clock,
         issuing_engine=open_database(settings.issuing_database_url),
         collecting_engine=open_database(settings.collecting_database_url),
         storage=LocalStorage(settings.public_dir),
-        holder=f"{socket.gethostname()}:{os.getpid()}",
+        holder=holder or f"{socket.gethostname()}:{os.getpid()}",
     )
 
 

@@ -118,7 +118,7 @@ class Publishing:
         self.signers: list[FileKey] = []
         with transaction(self.new_session()) as session:
             session.merge(AUTHORITY)
-        self.add_signer(signer or new_signer(), until=clock() + 1000 * DAY)
+        self.add_signer(signer or new_signer(), until=clock() + 10_000 * DAY)
 
     def new_session(self) -> Session:
         return Session(self.engine)

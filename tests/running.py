@@ -74,7 +74,7 @@ class Running:
         while waiting:
             parent = waiting.pop()
             for child in _children(parent):
-                found[child] = _command_line(child)
+                found[child] = command_line(child)
                 waiting.append(child)
         return found
 
@@ -127,7 +127,8 @@ def _children(pid: int) -> list[int]:
         return []
 
 
-def _command_line(pid: int) -> str:
+def command_line(pid: int) -> str:
+    """A process's command line; empty for a zombie and for one that is gone."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     except (FileNotFoundError, ProcessLookupError):

@@ -4,7 +4,6 @@ Secrets are read from files and printed to files or the terminal, never taken as
 """
 
 import logging
-import os
 import signal
 import time
 from dataclasses import asdict
@@ -50,10 +49,11 @@ failures_total = Counter("registry_publish_failures", "Runs of the publisher tha
 
 @click.command()
 @click.option("--loop", is_flag=True, help="Go on until stopped; also retires every hour.")
-def publish(*, loop: bool) -> None:
+@click.option("--holder", help="Name in the lease. Under the name of a publisher that died, go on at once.")
+def publish(*, loop: bool, holder: str | None) -> None:
     """Publish what is due: once, for a timer, or for ever with --loop."""
     configure_logging()
-    worker = publisher(read_settings())
+    worker = publisher(read_settings(), holder=holder)
     if loop:
         _publish_for_ever(worker)
         return
@@ -76,11 +76,11 @@ def _publish_once(worker: Publisher) -> None:
 
 def _publish_for_ever(worker: Publisher) -> None:
     """Publish at every window's end until a signal. A failure is told and tried again: recovery is a run."""
-    stop, parent = Event(), os.getppid()
+    stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     retire_due = 0.0
-    while not stop.is_set() and os.getppid() == parent:
+    while not stop.is_set():
         try:
             _publish_once(worker)
             if worker.clock() >= retire_due:

@@ -3,6 +3,7 @@
 The supervisor holds no state. A child that dies is started again; SIGINT or SIGTERM ends all of them.
 """
 
+import ctypes
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import click
 from prometheus_client import CollectorRegistry, start_http_server
@@ -29,6 +31,10 @@ from registry.errors import ConfigurationError
 
 PATIENCE_SECONDS = 15.0
 RESTART_PAUSE_SECONDS = 1.0
+PR_SET_PDEATHSIG = 1  # prctl(2)
+SIGTERM = int(signal.SIGTERM)
+LIBC: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
+"""Only Linux can tell a child of its parent's death; elsewhere Ctrl-C ends all as ever."""
 
 
 @click.command()
@@ -52,7 +58,10 @@ def supervise(settings: Settings) -> None:
         "REGISTRY_DATA_DIR": str(settings.data_dir),
         "PROMETHEUS_MULTIPROC_DIR": str(metrics_dir),
     }
-    children = [Child("web", web_command(settings), environment), Child("publisher", PUBLISH, environment)]
+    children = [
+        Child("web", web_command(settings), environment),
+        Child("publisher", publish_command(), environment),
+    ]
     stop = StopSignal()
     try:
         if settings.metrics_port is not None:
@@ -71,7 +80,12 @@ def supervise(settings: Settings) -> None:
     Console(stderr=True).print("Stopped. The same folder goes on where it was.")
 
 
-PUBLISH = [sys.executable, "-m", "registry.cli", "publish", "--loop"]
+def publish_command() -> list[str]:
+    """The publisher's command line. Its name is the folder's, since one supervisor has one publisher: after a
+    kill the next takes the lease back at once. Were there two, the fencing number would stop the older.
+    """
+    name = f"{socket.gethostname()}:embedded"
+    return [sys.executable, "-m", "registry.cli", "publish", "--loop", "--holder", name]
 
 
 def web_command(settings: Settings) -> list[str]:
@@ -112,7 +126,9 @@ class Child:
     def start(self) -> None:
         """Start it. It shares our process group, so that one signal from a terminal reaches all."""
         self.started_at = time.monotonic()
-        self.process = subprocess.Popen(self.command, env=self.environment)  # noqa: S603  # our own command
+        self.process = subprocess.Popen(  # noqa: S603  # our own command
+            self.command, env=self.environment, preexec_fn=_end_with_parent if LIBC else None
+        )
 
     def revive(self) -> None:
         """Start it again if it died, with a pause between starts."""
@@ -134,6 +150,13 @@ class Child:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+def _end_with_parent() -> None:
+    """Runs in the child before its program: it gets SIGTERM when the supervisor dies, however that dies,
+    so that nothing is left which holds the port. A system call and nothing else: no lock can be held here.
+    """
+    LIBC.prctl(PR_SET_PDEATHSIG, SIGTERM)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from registry.client.failures import NoAnswer, Throttled, TooLarge
 from registry.client.match import Exposure, SightingTable, match_keys
 from registry.client.remembered import PollState
 from registry.client.store import PhoneStore
-from registry.client.transport import RandomBytes, Transport, unexpected
+from registry.client.transport import LONGEST_PAUSE_SECONDS, RandomBytes, Transport, unexpected
 from registry.client.trust import KeyChange, check_next_trust, fetch_trust
 from registry.client.verify import MAX_FILE_BYTES, check_index, trusted_keys, verify_file
 from registry.errors import Distrusted, FetchFailed, Malformed, RegistryError, UntrustedKey
@@ -93,7 +93,8 @@ def poll(
     store.forget(now)
     run = _Run(store, transport, now, progress)
     state = store.poll_state()
-    if state.retry_at is not None and now < state.retry_at:
+    # A pause that ends later than any can be asked for is left from a clock that was wrong.
+    if state.retry_at is not None and now < state.retry_at <= now + LONGEST_PAUSE_SECONDS:
         pause = Throttled(
             "the registry asked for a pause that is not over", status=429, retry_at=state.retry_at
         )
@@ -118,6 +119,9 @@ class _Run:
         self.region = self._registration.region
         self._trust = decode_trust(self._registration.trust)
         self._trust_was_refreshed = False
+        self._known = store.known_keys()
+        self._matched = {exposure.key_data for exposure in store.exposures() if not exposure.withdrawn}
+        self._own = {key.key_data for key in store.own_keys()}
         self._failures: list[Failure] = []
         self._exposures: list[Exposure] = []
         self._index_changed = False
@@ -183,20 +187,22 @@ class _Run:
         if answer.status != 200:
             raise unexpected(answer, file.path, self._now)
         export = self._verify(answer.body, file, window)
-        before = {exposure.key_data for exposure in self._store.exposures() if not exposure.withdrawn}
         outcome = match_keys(
             export.keys,
             export.revised_keys,
             table,
-            known=self._store.known_keys(),
-            matched=before,
-            own={key.key_data for key in self._store.own_keys()},
+            known=self._known,
+            matched=self._matched,
+            own=self._own,
         )
         # A crash before this line: the file is fetched again. After it: never.
         self._store.keep_outcome(outcome, sha256=file.sha256, window_end=window.end)
         self._keys_read += len(export.keys) + len(export.revised_keys)
         self._exposures += outcome.exposures
-        self._withdrawn += len(outcome.withdrawn & before)
+        self._withdrawn += len(outcome.withdrawn & self._matched)
+        self._known.update((key.key_data, key) for key in outcome.known)
+        self._matched |= {exposure.key_data for exposure in outcome.exposures}
+        self._matched -= outcome.withdrawn
 
     def _verify(self, content: bytes, file: IndexFile, window: IndexWindow) -> ExportFile:
         def verify() -> ExportFile:

@@ -132,7 +132,7 @@ OTHER_REFUSAL: Mapping[Language, str] = {
 
 
 def printable(text: str, *, longest: int = 300) -> str:
-    """Words from outside as they may be shown on a terminal: no control characters, no more than `longest`."""
+    """Words from outside, fit for a terminal: no control characters, `longest` characters at most."""
     return "".join(character for character in text if character.isprintable())[:longest]
 
 

@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-from sqlalchemy import and_, select
+from sqlalchemy import and_, bindparam, select
 from sqlalchemy.orm import Session
 
 from registry.errors import CertificateInvalid, Malformed, Refusal, RefusalCode
-from registry.lifecycle.inserts import insert_into
+from registry.lifecycle.inserts import insert_new
 from registry.lifecycle.replay import (
     answer_name_and_key,
     claim_answer,
@@ -45,6 +45,38 @@ from registry.protocol.revision_token import RevisionKeyRing
 __all__ = ["CollectedUpload", "CollectionPolicy", "Upload", "UploadedKey", "collect_upload"]
 
 _public_key = lru_cache(maxsize=256)(load_public_key)
+
+
+# Made once: putting a statement together costs more than running it.
+_AUTHORITY_AND_LIVE_KEYS = (
+    select(
+        HealthAuthority.certificate_issuer,
+        HealthAuthority.certificate_audience,
+        HealthAuthority.regions,
+        HealthAuthorityKey.key_id,
+        HealthAuthorityKey.public_key_pem,
+    )
+    .outerjoin(
+        HealthAuthorityKey,
+        and_(
+            HealthAuthorityKey.health_authority_id == HealthAuthority.id,
+            HealthAuthorityKey.not_before <= bindparam("now"),
+            HealthAuthorityKey.not_after > bindparam("now"),
+        ),
+    )
+    .where(HealthAuthority.id == bindparam("authority_id"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Authority:
+    """A registered authority: what its certificates say, its regions, its public keys that are live now."""
+
+    id: str
+    issuer: str
+    audience: str
+    regions: tuple[str, ...]
+    public_keys: Mapping[str, EllipticCurvePublicKey]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +112,15 @@ def collect_upload(
     `health_authority_missing_region_config` (1), `health_authority_verification_certificate_invalid`
     (2 and 4), `bad_request` (5 and 6), and those of `revise_stored_keys` (7).
     """
-    authority, public_keys = _authority(session, upload.health_authority_id, now)  # 1
+    authority = _authority(session, upload.health_authority_id, now)  # 1
     shelf = collected_answers(now)
     name, key = answer_name_and_key(b"publish", _identity(upload))
     try:
         certificate = check_certificate(  # 2
             upload.certificate,
-            public_keys=public_keys,
-            issuer=authority.certificate_issuer,
-            audience=authority.certificate_audience,
+            public_keys=authority.public_keys,
+            issuer=authority.issuer,
+            audience=authority.audience,
             now=now,
         )
     except CertificateInvalid as error:
@@ -117,30 +149,18 @@ def collect_upload(
     return collected
 
 
-def _authority(
-    session: Session, authority_id: str, now: float
-) -> tuple[HealthAuthority, Mapping[str, EllipticCurvePublicKey]]:
-    """The registered authority, and its public keys that are live now by key id."""
-    live = and_(
-        HealthAuthorityKey.health_authority_id == HealthAuthority.id,
-        HealthAuthorityKey.not_before <= now,
-        HealthAuthorityKey.not_after > now,
-    )
-    rows = session.execute(
-        select(HealthAuthority, HealthAuthorityKey)
-        .outerjoin(HealthAuthorityKey, live)
-        .where(HealthAuthority.id == authority_id)
-    ).all()
+def _authority(session: Session, authority_id: str, now: float) -> _Authority:
+    rows = session.execute(_AUTHORITY_AND_LIVE_KEYS, {"authority_id": authority_id, "now": now}).all()
     if not rows:
         raise Refusal(RefusalCode.UNKNOWN_HEALTH_AUTHORITY_ID, "the healthAuthorityID is not registered here")
-    authority = rows[0].HealthAuthority
-    if not authority.regions:
+    issuer, audience, regions, _key_id, _pem = rows[0]
+    if not regions:
         raise Refusal(
             RefusalCode.HEALTH_AUTHORITY_MISSING_REGION_CONFIG,
             "the health authority has no region: its operator must give it one",
         )
-    keys = [row.HealthAuthorityKey for row in rows if row.HealthAuthorityKey is not None]
-    return authority, {key.key_id: _public_key(key.public_key_pem) for key in keys}
+    keys = {row.key_id: _public_key(row.public_key_pem) for row in rows if row.key_id is not None}
+    return _Authority(authority_id, issuer, audience, tuple(sorted(set(regions))), keys)
 
 
 def _identity(upload: Upload) -> bytes:
@@ -176,7 +196,7 @@ def _store(
     session: Session,
     upload: Upload,
     findings: KeyFindings,
-    authority: HealthAuthority,
+    authority: _Authority,
     policy: CollectionPolicy,
     revision_keys: RevisionKeyRing,
     now: float,
@@ -199,7 +219,7 @@ def _store(
 
 
 def _insert(
-    session: Session, keys: Sequence[TemporaryExposureKey], authority: HealthAuthority, traveler: bool
+    session: Session, keys: Sequence[TemporaryExposureKey], authority: _Authority, traveler: bool
 ) -> frozenset[bytes]:
     """Store what is new, in one statement; the key bytes that really went in."""
     rows = [
@@ -213,17 +233,15 @@ def _insert(
             "days_since_onset_of_symptoms": key.days_since_onset_of_symptoms,
             "health_authority_id": authority.id,
             "traveler": traveler,
+            "revised_before_release": False,
         }
         # One order for all: two uploads that share keys then wait for each other, never in a circle.
         for key in sorted(keys, key=lambda key: key.key_data)
     ]
-    statement = insert_into(session, DiagnosisKey).on_conflict_do_nothing().returning(DiagnosisKey.key_data)
-    return frozenset(session.scalars(statement, rows))
+    return frozenset(insert_new(session, DiagnosisKey, rows, DiagnosisKey.key_data))
 
 
-def _insert_releases(
-    session: Session, keys: Sequence[TemporaryExposureKey], authority: HealthAuthority
-) -> None:
+def _insert_releases(session: Session, keys: Sequence[TemporaryExposureKey], authority: _Authority) -> None:
     rows = [
         {
             "key_data": key.key_data,
@@ -232,11 +250,9 @@ def _insert_releases(
             "releasable_at": key.end_interval_number + EMBARGO_INTERVALS,
         }
         for key in keys
-        for region in sorted(set(authority.regions))
+        for region in authority.regions
     ]
-    if rows:
-        # RETURNING lets the whole list go as one statement.
-        session.execute(insert_into(session, KeyRelease).returning(KeyRelease.region), rows)
+    insert_new(session, KeyRelease, rows, KeyRelease.region)
 
 
 def _write_answer(collected: CollectedUpload) -> bytes:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from registry.lifecycle.inserts import insert_into
+from registry.lifecycle.inserts import insert_into, table_of
 from registry.models import CollectedAnswer, IssuedAnswer
 from registry.protocol.intervals import INTERVALS_PER_DAY, ceil_to_hour, interval_at
 
@@ -103,6 +103,5 @@ def claim_answer(session: Session, shelf: Shelf, name: bytes) -> bool:
 
 def keep_answer(session: Session, shelf: Shelf, name: bytes, key: bytes, answer: bytes) -> None:
     """Store the answer of a request that this transaction has claimed."""
-    session.execute(
-        update(shelf.table).where(shelf.table.lookup_id == name).values(sealed=seal(name, key, answer))
-    )
+    rows = table_of(shelf.table)
+    session.execute(update(rows).where(rows.c.lookup_id == name).values(sealed=seal(name, key, answer)))

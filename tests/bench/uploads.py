@@ -87,12 +87,24 @@ def _uploads(connections: int, hold_milliseconds: int) -> Iterator[Pair]:
         issuer = Issuer(running)
         found = send_all(running.port, issuer.requests(WARM_UP), connections)
         a_run = max(2 * connections, int(found * SECONDS))
+        sent = WARM_UP
 
         def ours() -> float:
+            nonlocal sent
             requests = issuer.requests(a_run)
+            sent += a_run
             return send_all(running.port, requests, connections)
 
         yield Pair(ours, lambda: _pgbench(script, collecting, connections))
+        _check_all_stored(collecting, 14 * sent)
+
+
+def _check_all_stored(url: str, keys: int) -> None:
+    """An upload that stores nothing would be fast. (pgbench's rows have no release.)"""
+    with psycopg.connect(libpq(url)) as connection:
+        (stored,) = connection.execute("SELECT count(*) FROM key_release").fetchone() or (0,)
+    if stored != keys:
+        raise RuntimeError(f"{stored} keys were stored of {keys} that were acknowledged")
 
 
 def _pgbench(script: Path, url: str, connections: int) -> float:
@@ -110,7 +122,7 @@ def _pgbench(script: Path, url: str, connections: int) -> float:
 
 def _against(connections: int) -> str:
     return (
-        f"pgbench committing the bare 14 rows on the same PostgreSQL, fsync on, {connections} clients. Ours: "
+        f"pgbench committing the bare 14 rows on the same PostgreSQL, fsync on, {connections} clients; ours: "
     )
 
 

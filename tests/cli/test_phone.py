@@ -2,6 +2,8 @@
 
 import json
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -296,3 +298,13 @@ def test_no_network(type_in: Type, demo: Simulator) -> None:
     assert "Error: no answer" in type_in("a", "init", BASE_URL, "--demo", expect=1).output
     demo.faults[".well-known/exposure-registry.json"] = Answer(500, {}, b"")
     assert "HTTP 500" in type_in("a", "init", BASE_URL, "--demo", expect=1).output
+
+
+def test_a_phone_loads_no_server() -> None:
+    program = (
+        "import sys, registry.client, registry.cli.phone;"
+        "servers = {'flask', 'sqlalchemy', 'werkzeug', 'psycopg', 'registry.models', 'registry.app'};"
+        "print(sorted(servers & set(sys.modules)))"
+    )
+    outcome = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (outcome.stdout, outcome.stderr) == ("[]\n", "")

@@ -1,7 +1,6 @@
 """`registry run` as its user meets it: a first start, the doors, a second start, the end."""
 
 import json
-import os
 import signal
 import stat
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import Running, free_port
+from tests.running import Running, command_line, free_port
 
 FIRST_RUN_FIELDS = {
     "profile", "base_url", "region", "health_authority_id", "device_api_key", "admin_api_key",
@@ -70,7 +69,16 @@ def test_one_signal_ends_all_processes(running: Running, number: signal.Signals)
     assert any("publish --loop" in command for command in family.values())
     assert any("gunicorn" in command for command in family.values())
     assert running.stop(number) == 0
-    assert [pid for pid in family if _alive(pid)] == []
+    assert still_alive(family) == []
+
+
+def test_a_killed_supervisor_leaves_nothing_behind_that_holds_the_port(running: Running) -> None:
+    running.start()
+    family = running.descendants()
+    running.stop(signal.SIGKILL)
+    running.process = None
+    running.wait_until(lambda: not still_alive(family), 20)
+    running.start()
 
 
 def test_a_folder_with_other_things_in_it_is_initialised_all_the_same(running: Running) -> None:
@@ -121,9 +129,6 @@ def test_metrics_have_a_port_of_their_own_and_are_off_without_it(tmp_path: Path)
         registry.stop()
 
 
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+def still_alive(family: dict[int, str]) -> list[int]:
+    """Which of these processes (id → command line) run still; ids are used again for other commands."""
+    return [pid for pid, command in family.items() if command_line(pid) == command]

@@ -3,10 +3,11 @@
 import os
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import pytest
 
-from registry.client import Answer, PollReport
+from registry.client import Answer, Phone, PollReport
 from registry.client.failures import (
     HashMismatch,
     NoAnswer,
@@ -25,7 +26,8 @@ from registry.errors import BadSignature, Malformed, RegistryError, UntrustedKey
 from registry.protocol.export_file import MAX_UNPACKED_BYTES, pack
 from registry.protocol.index import EXPOSURES, TRUST_PATH, index_path
 from registry.protocol.keys import ReportType, TemporaryExposureKey
-from tests.client.conftest import MakePhone, as_published, meet
+from tests.client.conftest import ENROLMENT, MakePhone, as_published, meet
+from tests.client.test_match import VECTOR_KEY, VECTOR_SIGHTINGS, VECTOR_START, vector_sighting
 from tests.clock import FakeClock
 from tests.simulator import REGION, Simulator
 
@@ -486,3 +488,29 @@ def test_random_bytes_make_no_file(make_phone: MakePhone, simulator: Simulator) 
     bob = make_phone("bob")
     path = f"{EXPOSURES}/{simulator.publish(content=os.urandom(300))}"
     only_failure(bob.poll(), Malformed, path)
+
+
+def test_the_published_gaen_vectors_from_the_air_to_the_card(tmp_path: Path) -> None:
+    met_at = VECTOR_START * 600
+    clock = FakeClock(met_at + 2 * DAY)
+    registry = Simulator(clock)
+    with Phone.open(tmp_path / "bob.db", registry, clock=clock, random_bytes=os.urandom) as bob:
+        bob.set_up(ENROLMENT)
+        bob.observe(vector_sighting(index) for index in VECTOR_SIGHTINGS)
+        registry.publish([stranger(1, VECTOR_START // 144), VECTOR_KEY])
+        report = bob.poll()
+        assert [exposure.key_data for exposure in report.exposures] == [VECTOR_KEY.key_data]
+        assert report.exposures[0].sightings == len(VECTOR_SIGHTINGS)
+        assert (bob.card().state, bob.card().exposed_on) == ("orange", date(2020, 4, 2))
+
+
+def test_a_pause_asked_for_while_the_clock_was_wrong_does_not_last(
+    make_phone: MakePhone, simulator: Simulator, clock: FakeClock
+) -> None:
+    bob = make_phone("bob")
+    clock.advance(30 * DAY)
+    simulator.faults[INDEX] = Answer(503, {"retry-after": "3600"}, b"")
+    bob.poll()
+    clock.advance(-30 * DAY)
+    simulator.faults.clear()
+    assert bob.poll().good

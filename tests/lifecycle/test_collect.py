@@ -1,4 +1,4 @@
-"""What happens to an upload: its certificate, storing, repetition, revision. Rules of keys: test_upload_rules."""
+"""What happens to an upload: certificate, storing, repetition, revision. Rules of keys: test_upload_rules."""
 
 import base64
 import secrets
@@ -426,14 +426,9 @@ def test_released_in_one_region_only(desk: Desk) -> None:
     desk.upload(keys[:1], "negative", revisionToken=tokens[0])
     desk.upload(keys[1:], "confirmed", revisionToken=tokens[1])
     data = [base64.b64decode(key["key"]) for key in keys]
+    columns = (KeyRelease.region, KeyRelease.is_revision, KeyRelease.batch_id)
     by_key = {
-        key: sorted(
-            desk.session.execute(
-                select(KeyRelease.region, KeyRelease.is_revision, KeyRelease.batch_id).filter_by(key_data=key)
-            )
-            .tuples()
-            .all()
-        )
+        key: sorted(map(tuple, desk.session.execute(select(*columns).filter_by(key_data=key))))
         for key in data
     }
     # Where it has not gone out there is nothing to take back; a confirmation follows it there too.

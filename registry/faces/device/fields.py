@@ -12,6 +12,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load, vali
 
 INT32 = validate.Range(min=-(2**31), max=2**31 - 1)
 
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -33,7 +34,7 @@ class Text(fields.String):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         text = super()._deserialize(value, attr, data, **kwargs)
-        if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text):
+        if _NO_TEXT.search(text):
             raise ValidationError("Not a text.")
         return text
 

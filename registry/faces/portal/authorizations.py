@@ -84,7 +84,7 @@ def _code_page(issued: IssuedCode, person_language: str) -> str:
         next_taps = [
             _("Open the app and tap “Enter a code”."),
             _("Type the 15 digits. Spaces do not matter."),
-            _("Look at what will be shared, day by day, and leave out what you do not want to share."),
+            _("Look at what will be shared, day by day."),
             _("Tap “Share”. Until then nothing leaves your phone."),
         ]
         good_until = _("The code is good until %(time)s.", time=_in_zone(issued.expires_at, person_language))

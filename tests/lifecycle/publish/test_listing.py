@@ -148,7 +148,7 @@ def test_trust_material_says_who_signs_and_by_which_policy(stage: Publishing) ->
             "key_version": signer.key_version,
             "public_key": signer.public_key_pem,
             "not_before": 0,
-            "not_after": END + 1000 * DAY,
+            "not_after": END + 10_000 * DAY,
         }
     ]
     assert (document["profile"], document["regions"]) == ("demo", ["XA", "XB"])

@@ -1,0 +1,112 @@
+"""The checks of an index, as properties: time goes one way."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registry.client.failures import Outdated, Rewritten, RolledBack, SequenceGap
+from registry.client.verify import check_index, trusted_keys
+from registry.errors import Distrusted
+from registry.protocol.index import Index, IndexFile, IndexWindow, decode_index, encode_index, export_name
+from registry.protocol.trust import TrustedKey, TrustMaterial
+from tests.clock import NOON_OF_JUNE_15
+from tests.simulator import SigningKey, Simulator
+
+HOUR = 3600
+DAY = 24 * HOUR
+FIRST_WINDOW = int(NOON_OF_JUNE_15)
+
+
+def index_after(history: list[bool], oldest: int = 0) -> Index:
+    """The index after one window an hour, with a file where `history` says so, from window `oldest` on."""
+    windows: list[IndexWindow] = []
+    for number, has_file in list(enumerate(history))[oldest:]:
+        start, end = FIRST_WINDOW + number * HOUR, FIRST_WINDOW + (number + 1) * HOUR
+        name = export_name("XA", start, end, 1)
+        files = (IndexFile(name, f"{number:064x}", 100),) if has_file else ()
+        last = windows[-1] if windows else None
+        if last and not last.files and not files:
+            windows[-1] = replace(last, last_sequence=number + 1, end=end)
+        else:
+            windows.append(IndexWindow(number + 1, number + 1, start, end, files))
+    now = FIRST_WINDOW + len(history) * HOUR
+    index = Index("XA", len(history), now, now + HOUR, now + DAY, tuple(windows))
+    return decode_index(encode_index(index))
+
+
+histories = st.lists(st.booleans(), max_size=30)
+
+
+@given(histories, histories, st.integers(0, 60))
+def test_whatever_an_honest_registry_publishes_next_is_believed(
+    before: list[bool], more: list[bool], oldest: int
+) -> None:
+    previous, index = index_after(before), index_after(before + more, min(oldest, len(before)))
+    now = FIRST_WINDOW + len(before + more) * HOUR
+    check_index(index, region="XA", previous=None, now=now)
+    check_index(index, region="XA", previous=previous, now=now)
+
+
+@given(histories, st.lists(st.booleans(), min_size=1, max_size=30))
+def test_no_earlier_index_is_believed(before: list[bool], more: list[bool]) -> None:
+    with pytest.raises(RolledBack):
+        check_index(
+            index_after(before),
+            region="XA",
+            previous=index_after(before + more),
+            now=FIRST_WINDOW + len(before) * HOUR,
+        )
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=30), st.data())
+def test_a_window_that_was_read_never_gains_a_file(history: list[bool], data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(history) - 1))
+    other = [has_file or number == place for number, has_file in enumerate(history)]
+    previous, index = index_after(history), index_after([*other, False])
+    now = FIRST_WINDOW + len(other) * HOUR
+    if other == history:
+        check_index(index, region="XA", previous=previous, now=now)
+    else:
+        with pytest.raises(Rewritten):
+            check_index(index, region="XA", previous=previous, now=now)
+
+
+@given(st.integers(1, 10), st.integers(2, 10))
+def test_a_gap_within_the_last_fortnight_is_refused(read: int, gap: int) -> None:
+    history = [True] * (read + gap + 1)
+    now = FIRST_WINDOW + len(history) * HOUR
+    with pytest.raises(SequenceGap):
+        check_index(
+            index_after(history, read + gap - 1), region="XA", previous=index_after(history[:read]), now=now
+        )
+
+
+@pytest.mark.parametrize(("late", "error"), [(DAY - 1, None), (DAY, Outdated), (-2 * HOUR - 1, Outdated)])
+def test_an_index_has_its_time(late: int, error: type[Distrusted] | None) -> None:
+    index = index_after([True])
+    now = FIRST_WINDOW + HOUR + late
+    if error is None:
+        check_index(index, region="XA", previous=None, now=now)
+    else:
+        with pytest.raises(error):
+            check_index(index, region="XA", previous=None, now=now)
+
+
+@pytest.mark.parametrize(
+    ("not_before", "not_after", "trusted"),
+    [(-DAY, DAY, True), (HOUR, DAY, True), (3 * HOUR, DAY, False), (-DAY, 0, True), (-DAY, -1, False)],
+)
+def test_a_signing_key_is_believed_for_the_windows_of_its_life(
+    not_before: int, not_after: int, trusted: bool
+) -> None:
+    key: SigningKey = Simulator(lambda: NOON_OF_JUNE_15).signers[0]
+    window = IndexWindow(1, 1, FIRST_WINDOW - HOUR, FIRST_WINDOW)
+    material = TrustMaterial(
+        "demo",
+        ("XA",),
+        (TrustedKey("k", "1", key.public_key_pem, FIRST_WINDOW + not_before, FIRST_WINDOW + not_after),),
+        {},
+    )
+    assert (("k", "1") in trusted_keys(material, window, now=NOON_OF_JUNE_15)) == trusted
