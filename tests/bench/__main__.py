@@ -23,8 +23,6 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     *uploads.MEASUREMENTS,
     *publishing.MEASUREMENTS,
 )
-
-
 TABLE_WIDTH = 104
 
 

@@ -1,21 +1,17 @@
 """An official's walk through the portal in a real browser: by keyboard, on narrow screens, in the dark.
 
-Every page is checked by axe, for overflow and for violations of the content security policy. With
-REGISTRY_TEST_SCREENSHOTS set to a folder, each page leaves a picture there for people to look at.
+Every page is checked by axe, for overflow and for violations of the content security policy.
 """
 
-import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 from sqlalchemy.orm import Session
 from werkzeug.serving import make_server
 
@@ -25,18 +21,11 @@ from registry.models import Authority, IssuingBase, Official, open_database, tra
 from registry.models.official import new_sign_in_link
 from registry.protocol.codes import is_well_formed
 from registry.protocol.intervals import utc_date
+from tests.browser.visit import Visit
 from tests.clock import FakeClock
 
-WIDTHS = (320, 1280)
 LANGUAGES = ("zh", "en")
-SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 expect.set_options(timeout=20_000)  # a busy machine is no fault
-RULES = {
-    "runOnly": {
-        "type": "tag",
-        "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa", "best-practice"],
-    }
-}
 
 
 class Served:
@@ -88,52 +77,8 @@ def served(tmp_path: Path, clock: FakeClock) -> Iterator[Served]:
         yield portal
 
 
-@pytest.fixture
-def chromium(system_tool: Callable[[str], str]) -> Iterator[Browser]:
-    """The system's Chromium, without a window."""
-    with sync_playwright() as playwright:
-        # No sandbox inside the test's container; the only pages are ours.
-        browser = playwright.chromium.launch(executable_path=system_tool("chromium"), args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-class Walk:
-    """One official at one browser. Gathers what axe, the layout and the console object to."""
-
-    def __init__(self, context: BrowserContext, name: str) -> None:
-        self.page: Page = context.new_page()
-        self.page.set_default_timeout(20_000)
-        self.name = name
-        self.objections: list[str] = []
-        self.requested: set[str] = set()
-        self.page.on("console", lambda message: self._note(message.type, message.text))
-        self.page.on("pageerror", lambda error: self.objections.append(f"script: {error}"))
-        self.page.on("request", lambda request: self.requested.add(request.url))
-
-    def _note(self, kind: str, text: str) -> None:
-        # That a refused form came back with a 4xx is told on the console too, and is no fault.
-        if kind in {"error", "warning"} and "responded with a status of 4" not in text:
-            self.objections.append(f"console: {text}")
-
-    def look(self, what: str) -> None:
-        """Examine the page as it stands, narrow and wide, by day and by night."""
-        for width in WIDTHS:
-            self.page.set_viewport_size({"width": width, "height": 900})
-            for scheme in SCHEMES:
-                self.page.emulate_media(color_scheme=scheme)
-                self._examine(f"{what}-{width}-{scheme}")
-
-    def _examine(self, what: str) -> None:
-        result = Axe().run(self.page, options=RULES)
-        for violation in result.response["violations"]:
-            targets = [node["target"] for node in violation["nodes"]]
-            self.objections.append(f"{what}: {violation['id']}: {violation['help']} at {targets}")
-        if self.page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
-            self.objections.append(f"{what}: scrolls sideways")
-        folder = os.environ.get("REGISTRY_TEST_SCREENSHOTS")
-        if folder:
-            self.page.screenshot(path=Path(folder) / f"{self.name}-{what}.png", full_page=True)
+class Walk(Visit):
+    """An official's way through the portal."""
 
     def sign_in(self, served: Served) -> None:
         """Open a link and press its button."""

@@ -50,14 +50,12 @@ def _run(console: Console, chosen: Sequence[Campaign], logbook: Logbook) -> bool
     with Progress(*columns, console=console, transient=True) as progress:
         bars = {one.name: progress.add_task(one.name, total=one.slices) for one in chosen}
 
-        def on_slice(campaign: Campaign, record: Record) -> None:
+        def on_slice(campaign: Campaign, record: Record, failures: Sequence[Failure]) -> None:
             progress.update(bars[campaign.name], completed=record.slices_done)
-            console.print(
-                f"{campaign.name}: {record.done:,} {campaign.unit}, {len(record.failures)} failures"
-            )
-            for failure in record.failures:
-                if failure.seed == record.seed + record.slices_done - 1:
-                    _tell(console, campaign.name, failure)
+            reached = f"{record.done:,} {campaign.unit}, {len(record.failures)} failures"
+            console.print(f"{campaign.name}: {reached}", highlight=False)
+            for failure in failures:
+                _tell(console, campaign.name, failure)
 
         return run_round(chosen, logbook, BUILD / "soak", on_slice=on_slice)
 

@@ -52,7 +52,7 @@ def run_round(
     logbook: Logbook,
     folder: Path,
     *,
-    on_slice: Callable[[Campaign, Record], None] = lambda _campaign, _record: None,
+    on_slice: Callable[[Campaign, Record, Sequence[Failure]], None] = lambda *_: None,
     new_seed: Callable[[], int] = lambda: random.SystemRandom().randrange(2**31),
 ) -> bool:
     """Run what this round still lacks, or a new round if it lacks nothing. Whether nothing failed in it."""
@@ -68,7 +68,7 @@ def run_round(
             record.day = datetime.now(UTC).date().isoformat()
             record.failures += failures
             logbook.keep(campaign.name, record)
-            on_slice(campaign, record)
+            on_slice(campaign, record, failures)
     return not any(logbook.records[campaign.name].failures for campaign in campaigns)
 
 

@@ -59,8 +59,10 @@ def test_a_folder_is_no_file(storage: Storage) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/etc/passwd", "../x", "exposures/../../x", "exposures/./x", "a//b", "a/", "", ".", ".."]
-    + ["a\\..\\b", "a\0b", "exposures/.tmp-1"],
+    [
+        *("/etc/passwd", "../x", "exposures/../../x", "exposures/./x", "a//b", "a/", "", ".", ".."),
+        *("a\\..\\b", "a\0b", "exposures/.tmp-1"),
+    ],
 )
 def test_paths_out_of_the_folder_or_oddly_spelled_are_refused(
     storage: Storage, tmp_path: Path, path: str

@@ -1,0 +1,127 @@
+"""Uploads to the collecting half without HTTP, and a picture of what they leave there."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from registry.errors import Refusal, RefusalCode
+from registry.lifecycle.collect import (
+    CollectedUpload,
+    CollectionPolicy,
+    Upload,
+    UploadedKey,
+    collect_upload,
+)
+from registry.models import (
+    Batch,
+    BatchState,
+    CollectedAnswer,
+    DiagnosisKey,
+    KeyRelease,
+    transaction,
+)
+from tests.authority import RING, MadeSigner, found_collecting, made_upload
+from tests.clock import FakeClock
+
+Keys = Sequence[dict[str, Any]]
+
+
+def upload_of(body: dict[str, Any]) -> Upload:
+    """The upload that a face makes of this body."""
+    return Upload(
+        health_authority_id=body["healthAuthorityID"],
+        keys=tuple(
+            UploadedKey(
+                key["key"], key["rollingStartNumber"], key["rollingPeriod"], key.get("transmissionRisk", 0)
+            )
+            for key in body["temporaryExposureKeys"]
+        ),
+        certificate=body["verificationPayload"],
+        hmac_key_text=body["hmacKey"],
+        symptom_onset_interval=body.get("symptomOnsetInterval"),
+        traveler=body["traveler"],
+        revision_token=body.get("revisionToken", ""),
+    )
+
+
+class UploadDesk:
+    """The collecting half with one authority, and uploads to it."""
+
+    def __init__(self, url: str, session: Session, clock: FakeClock) -> None:
+        self.url, self.session, self.clock = url, session, clock
+        self.signer = MadeSigner("c1")
+        found_collecting(session, self.signer)
+
+    def collect(self, body: dict[str, Any], session: Session | None = None) -> CollectedUpload:
+        """Collect a whole body."""
+        session = session or self.session
+        with transaction(session):
+            return collect_upload(
+                session,
+                upload_of(body),
+                policy=CollectionPolicy(),
+                revision_keys=RING,
+                now=self.clock(),
+            )
+
+    def body(self, keys: Keys, report_type: str = "confirmed", **more: Any) -> dict[str, Any]:
+        """An upload of `keys` with a certificate that names them."""
+        return made_upload(self.signer, list(keys), self.clock(), report_type=report_type, **more)
+
+    def upload(self, keys: Keys, report_type: str = "confirmed", **more: Any) -> CollectedUpload:
+        """Make and collect an upload."""
+        return self.collect(self.body(keys, report_type, **more))
+
+    def refused(self, keys: Keys, report_type: str = "confirmed", **more: Any) -> RefusalCode:
+        """The code that an upload is refused with; it must have stored nothing."""
+        return self.refused_body(self.body(keys, report_type, **more))
+
+    def refused_body(self, body: dict[str, Any]) -> RefusalCode:
+        """As `refused`, for a whole body."""
+        before = self.picture()
+        with pytest.raises(Refusal) as refused:
+            self.collect(body)
+        assert self.picture() == before
+        return refused.value.code
+
+    def picture(self) -> list[Any]:
+        """Everything that is stored."""
+        self.session.rollback()
+        tables = (DiagnosisKey, KeyRelease, CollectedAnswer)
+        return [self.session.execute(select(table.__table__)).all() for table in tables]
+
+    def rows(self) -> list[DiagnosisKey]:
+        """Stored keys, oldest first."""
+        self.session.rollback()
+        in_time = (DiagnosisKey.rolling_start_interval_number, DiagnosisKey.rolling_period)
+        return list(self.session.scalars(select(DiagnosisKey).order_by(*in_time)))
+
+    def releases(self) -> list[tuple[str, bool, int | None]]:
+        """(region, is_revision, batch) of every release, in order."""
+        self.session.rollback()
+        rows = self.session.scalars(select(KeyRelease).order_by(KeyRelease.region, KeyRelease.is_revision))
+        return [(row.region, row.is_revision, row.batch_id) for row in rows]
+
+    def seal(self, *regions: str) -> None:
+        """Pretend that the publisher has sealed what is pending in `regions`."""
+        with transaction(self.session):
+            for number, region in enumerate(regions, start=1):
+                self.session.add(_batch(number, region))
+                self.session.flush()
+                for row in self.session.scalars(select(KeyRelease).filter_by(region=region)):
+                    row.batch_id = number
+
+
+def _batch(number: int, region: str) -> Batch:
+    return Batch(
+        id=number,
+        region=region,
+        sequence=1,
+        window_start=0,
+        window_end=60,
+        state=BatchState.SEALED,
+        newest_key_end=None,
+    )
