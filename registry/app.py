@@ -41,11 +41,20 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 
-def configure_logging() -> None:
-    """Plain lines on standard error. What may stand in them is decided where they are written."""
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+TO_THE_HOUR = "%Y-%m-%dT%H:00Z"
+TO_THE_SECOND = "%Y-%m-%dT%H:%M:%SZ"
+
+
+def configure_logging(*, when: str) -> None:
+    """Plain lines on standard error, in UTC. What may stand in them is decided where they are written.
+
+    `when` is the time's format. A face's is the hour: what it logs must not tell when somebody called.
+    """
+    form = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", when)
+    form.converter = time.gmtime
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(form)
+    logging.basicConfig(level=logging.INFO, handlers=[lines])
 
 
 def issuing_policy(settings: Settings) -> IssuingPolicy:
@@ -127,7 +136,7 @@ def audit(settings: Settings) -> Flask:
 def embedded(settings: Settings | None = None, clock: Clock = time.time) -> "WSGIApplication":
     """All faces under one address; what `registry run` serves."""
     settings = settings or read_settings()
-    configure_logging()
+    configure_logging(when=TO_THE_HOUR)
     issue, collect, files = issuing(settings, clock), collecting(settings, clock), public(settings)
     faces: dict[str, WSGIApplication] = {
         "portal": portal(settings, clock),

@@ -18,7 +18,7 @@ from rich.table import Table
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from registry.app import Publisher, configure_logging, publisher
+from registry.app import TO_THE_SECOND, Publisher, configure_logging, publisher
 from registry.cli.first_run import YEAR, create_export_key, sign_in_url
 from registry.config import DAY, read_settings
 from registry.errors import RegistryError
@@ -52,7 +52,7 @@ failures_total = Counter("registry_publish_failures", "Runs of the publisher tha
 @click.option("--holder", help="Name in the lease. Under the name of a publisher that died, go on at once.")
 def publish(*, loop: bool, holder: str | None) -> None:
     """Publish what is due: once, for a timer, or for ever with --loop."""
-    configure_logging()
+    configure_logging(when=TO_THE_SECOND)
     worker = publisher(read_settings(), holder=holder)
     if loop:
         _publish_for_ever(worker)
@@ -101,7 +101,7 @@ def _pause(worker: Publisher) -> float:
 @click.command()
 def retire() -> None:
     """Forget the keys, files, codes and tokens whose time has come."""
-    configure_logging()
+    configure_logging(when=TO_THE_SECOND)
     try:
         forgotten = publisher(read_settings()).retire()
     except RegistryError as error:

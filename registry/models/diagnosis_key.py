@@ -5,7 +5,7 @@ without a batch is pending. Sealing gives it its batch, once: the primary key (k
 makes a second publication of the same key in the same region impossible.
 """
 
-from sqlalchemy import ForeignKey, Index, LargeBinary, String, case, func, select, update
+from sqlalchemy import ForeignKey, Index, LargeBinary, String, case, func, select, tuple_, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from registry.models.bases import CollectingBase
@@ -59,23 +59,28 @@ def assign_pending_releases(
     """Give every release of the region that is pending and releasable at interval `at` to the batch.
 
     Looks at nothing but `batch_id IS NULL` and the keys' own times, never at when a row came: what commits
-    later is pending still and falls into the next batch. One statement, so that a release that another
-    transaction is changing is waited for and asked again (PostgreSQL, READ COMMITTED). Keys that ended at
-    or before the interval `newer_than` are left to retirement.
+    later is pending still and falls into the next batch. So does a release that a revision holds locked at
+    this moment: waiting for it could end in a deadlock. Keys that ended at or before the interval
+    `newer_than` are left to retirement.
     """
     # The embargo is asked of the key itself too, so that a wrong `releasable_at` delays and never leaks.
     due = select(DiagnosisKey.key_data).where(
         DiagnosisKey.end_interval_number <= at - EMBARGO_INTERVALS,
         DiagnosisKey.end_interval_number > newer_than,
     )
-    session.execute(
-        update(KeyRelease)
+    pending = (
+        select(KeyRelease.key_data, KeyRelease.region, KeyRelease.is_revision)
         .where(
             KeyRelease.region == region,
             KeyRelease.batch_id.is_(None),
             KeyRelease.releasable_at <= at,
             KeyRelease.key_data.in_(due),
         )
+        .with_for_update(skip_locked=True)
+    )
+    session.execute(
+        update(KeyRelease)
+        .where(tuple_(KeyRelease.key_data, KeyRelease.region, KeyRelease.is_revision).in_(pending))
         .values(batch_id=batch_id)
         .execution_options(synchronize_session=False)
     )

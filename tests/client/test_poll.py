@@ -3,6 +3,7 @@
 import os
 from dataclasses import replace
 from datetime import date
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,8 @@ def test_nothing_is_fetched_twice_and_an_unchanged_index_is_not_sent_again(
     assert bob.poll().files_read == 3
     clock.advance(60)
     second = bob.poll()
+    tag = sha256(simulator.index()).hexdigest()
+    assert simulator.fetched("index.json")[-1].headers == {"If-None-Match": f'"{tag}"'}
     assert (second.index_changed, second.files_read, second.good) == (False, 0, True)
     simulator.publish([stranger(9)])
     assert bob.poll().files_read == 1

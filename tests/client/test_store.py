@@ -31,15 +31,18 @@ def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
 
 def test_sightings_of_more_than_21_days_are_gone_at_every_use_and_leave_no_trace(tmp_path: Path) -> None:
     path = tmp_path / "phone.db"
-    marked = Sighting(b"find me if you can", b"abcd", int(NOW // 60), -60)
+    mark = b"find me if "
+    many = [
+        Sighting(mark + number.to_bytes(5, "big"), bytes(4), int(NOW // 60), -60) for number in range(900)
+    ]
     with PhoneStore.open(path, now=NOW) as store:
-        store.add_sightings([marked, sighting(-1)])
-    assert marked.rpi in path.read_bytes()
+        store.add_sightings([*many, sighting(-1)])
+    assert mark in path.read_bytes()
     with PhoneStore.open(path, now=NOW + 21 * DAY) as store:
-        assert len(store.sightings()) == 2
+        assert len(store.sightings()) == 901
     with PhoneStore.open(path, now=NOW + 21 * DAY + 60) as store:
         assert store.sightings() == [sighting(-1)]
-    assert marked.rpi not in path.read_bytes(), "what is forgotten is overwritten"
+    assert mark not in path.read_bytes(), "what is forgotten is overwritten"
 
 
 def test_the_same_sighting_twice_is_one(tmp_path: Path) -> None:

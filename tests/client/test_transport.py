@@ -123,6 +123,7 @@ def test_nobody_there() -> None:
         ({"retry-after": "30", "x-retry-after": "90"}, 90),
         ({"retry-after": "Mon, 15 Jun 2020 12:01:30 GMT"}, 0),
         ({"retry-after": "9" * 5000}, 86_400),
+        ({"retry-after": "Tue, 15 Jun 2066 12:01:30 GMT"}, 86_400),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "-5"}, None),
         ({"retry-after": "²"}, None),
