@@ -100,8 +100,12 @@ def _read(env: Env) -> Settings:
         port=port,
         metrics_port=env.int("METRICS_PORT", None),
         base_url=env.str("BASE_URL", f"http://{host}:{port}").rstrip("/"),
-        issuing_database_url=env.str("ISSUING_DATABASE_URL", f"sqlite:///{data_dir}/issuing.sqlite"),
-        collecting_database_url=env.str("COLLECTING_DATABASE_URL", f"sqlite:///{data_dir}/collecting.sqlite"),
+        issuing_database_url=_absolute(
+            env.str("ISSUING_DATABASE_URL", f"sqlite:///{data_dir}/issuing.sqlite")
+        ),
+        collecting_database_url=_absolute(
+            env.str("COLLECTING_DATABASE_URL", f"sqlite:///{data_dir}/collecting.sqlite")
+        ),
         region=env.str("REGION", "XA"),
         health_authority_id=env.str("HEALTH_AUTHORITY_ID", "org.example.health"),
         health_authority_name=env.str("HEALTH_AUTHORITY_NAME", "Demonstration Health Authority"),
@@ -112,6 +116,12 @@ def _read(env: Env) -> Settings:
         web_processes=env.int("WEB_PROCESSES", 2),
         web_threads=env.int("WEB_THREADS", 64),
     )
+
+
+def _absolute(url: str) -> str:
+    """A relative SQLite path means the same file to every process, wherever each of them runs."""
+    path = url.removeprefix("sqlite:///")
+    return url if path in {url, ":memory:"} else f"sqlite:///{Path(path).absolute()}"
 
 
 def _profile(name: str) -> Literal["demo", "production"]:

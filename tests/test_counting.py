@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SUPPORT = ("__init__.py", "conftest.py", "clock.py", "postgres.py", "system_tools.py")
+SUPPORT = (
+    "__init__.py",
+    "app_of_old.py",
+    "clock.py",
+    "conftest.py",
+    "postgres.py",
+    "system_tools.py",
+    "world.py",
+)
 
 BOTH_RUN = "def test_story(backend): pass"
 ONE_SKIPS = """

@@ -152,10 +152,11 @@ def match_keys(
                 types[key.key_data] = key.report_type
         else:
             found = list(table.of(key))
-            if found:
-                remembered[key.key_data] = KnownKey(
-                    key.key_data, key.rolling_start_interval_number, key.rolling_period, revoked=False
-                )
+            if not found:
+                continue
+            remembered[key.key_data] = KnownKey(
+                key.key_data, key.rolling_start_interval_number, key.rolling_period, revoked=False
+            )
             if met := _exposures(key, found):
                 exposures[key.key_data] = met
     return Outcome(

@@ -4,9 +4,11 @@ A key is 16 random bytes, the interval from which a phone used it and for how ma
 Cryptography Specification v1.2). It says nothing about a person, and nothing here may add anything.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from operator import attrgetter
 from types import MappingProxyType
 
 from registry.errors import Malformed
@@ -82,17 +84,19 @@ def canonical_order(keys: Iterable[TemporaryExposureKey]) -> list[TemporaryExpos
 
     It depends on nothing but the keys, so a file does not show who uploaded what together or when.
     """
-    return sorted(keys, key=_position)
+    # By groups: a file has few kinds of metadata and many keys, and comparing tuples of seven costs most.
+    groups: dict[tuple[int, int, ReportType, int | None], list[TemporaryExposureKey]] = defaultdict(list)
+    for key in keys:
+        groups[
+            key.rolling_start_interval_number,
+            key.rolling_period,
+            key.report_type,
+            key.days_since_onset_of_symptoms,
+        ].append(key)
+    in_group = attrgetter("key_data", "transmission_risk_level")
+    return [key for metadata in sorted(groups, key=_place) for key in sorted(groups[metadata], key=in_group)]
 
 
-def _position(key: TemporaryExposureKey) -> tuple[int, int, int, bool, int, bytes, int]:
-    onset = key.days_since_onset_of_symptoms
-    return (
-        key.rolling_start_interval_number,
-        key.rolling_period,
-        key.report_type,
-        onset is not None,
-        0 if onset is None else onset,
-        key.key_data,
-        key.transmission_risk_level,
-    )
+def _place(metadata: tuple[int, int, ReportType, int | None]) -> tuple[int, int, int, bool, int]:
+    start, period, report_type, onset = metadata
+    return start, period, report_type, onset is not None, onset or 0

@@ -1,4 +1,7 @@
-"""How fast keys become a signed file, and how many bytes each takes in it."""
+"""How fast keys become a signed file, and how many bytes each takes in it.
+
+Both sides run on one core and wait for nothing, so what counts is the core's time, not the clock's.
+"""
 
 import time
 import zlib
@@ -50,14 +53,14 @@ def _speed() -> Iterator[Pair]:
         export_bin = _export_bin(signer)
 
         def ours() -> float:
-            began = time.perf_counter()
+            began = time.process_time()
             _zip(signer)
-            return KEYS / (time.perf_counter() - began)
+            return KEYS / (time.process_time() - began)
 
         def limit() -> float:
-            began = time.perf_counter()
+            began = time.process_time()
             zlib.compress(export_bin, 6)
-            return KEYS / (time.perf_counter() - began)
+            return KEYS / (time.process_time() - began)
 
         yield Pair(ours, limit)
 

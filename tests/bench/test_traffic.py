@@ -32,7 +32,7 @@ class Counting(BaseHTTPRequestHandler):
 def server() -> Iterator[ThreadingHTTPServer]:
     Counting.came = []
     with ThreadingHTTPServer(("127.0.0.1", 0), Counting) as running:
-        thread = threading.Thread(target=running.serve_forever)
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
         thread.start()
         yield running
         running.shutdown()

@@ -19,7 +19,7 @@ class PublicationPolicy:
     retention_days: int = 21
     floor: int = 1
     index_life_seconds: int = 86_400
-    lease_seconds: int = 120
+    lease_seconds: int = 300
     keys_per_file: int = 500_000
 
     def last_end_retired(self, unix_seconds: float) -> int:
