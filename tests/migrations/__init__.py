@@ -1,0 +1,1 @@
+"""The schema that migrations make is the schema that the models describe."""
