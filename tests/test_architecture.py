@@ -120,7 +120,7 @@ def test_names_of_modules_say_something() -> None:
 
 
 def test_only_the_edge_commits() -> None:
-    """`transaction()` is the one commit; of the stages only publishing and retiring open it, as `fenced` too."""
+    """`transaction()` is the one commit; of the stages only publishing and retiring open it."""
     commits_by_itself = ("registry/models/sessions.py", "registry/migrations/")
     opens_transactions = (*commits_by_itself, "registry/faces/", "registry/cli/", "registry/app.py",
                           "registry/lifecycle/publish", "registry/lifecycle/retire",

@@ -8,7 +8,7 @@ import json
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -239,10 +239,21 @@ def _text(file: TextIO) -> str:
 @click.argument("code", required=False)
 @click.option("--yes", is_flag=True, help="Do not ask: the person has agreed to what is shown.")
 @click.option("--abandon", is_flag=True, help="Forget an upload that is not finished.")
+@click.option(
+    "--leave-out",
+    multiple=True,
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="A day (UTC) whose key stays on this phone; may be repeated.",
+)
 @language_option
 @with_surroundings
 def upload(
-    surroundings: Surroundings, code: str | None, yes: bool, abandon: bool, language: Language
+    surroundings: Surroundings,
+    code: str | None,
+    yes: bool,
+    abandon: bool,
+    leave_out: Sequence[datetime],
+    language: Language,
 ) -> None:
     """Share this phone's keys, with the CODE from a health official.
 
@@ -258,10 +269,11 @@ def upload(
         if opened.store.pending_upload() is None:
             if code:
                 read_code(code)  # a slip is told before anything is asked
-            if not _person_agrees(opened, texts, yes):
+            kept = {date(day.year, day.month, day.day) for day in leave_out}
+            if not _person_agrees(opened, texts, yes, kept):
                 click.echo(texts["declined"])
                 raise SystemExit(1)
-            opened.agree(code or click.prompt(texts["code"]))
+            opened.agree(code or click.prompt(texts["code"]), leave_out=kept)
         else:
             if code:
                 opened.agree(code)
@@ -279,10 +291,15 @@ def upload(
             click.echo(warning)
 
 
-def _person_agrees(opened: Phone, texts: Mapping[str, str], yes: bool) -> bool:
-    """Shows what will be shared, day by day, and asks unless `yes`."""
+def _person_agrees(opened: Phone, texts: Mapping[str, str], yes: bool, kept: Collection[date]) -> bool:
+    """Shows what will be shared, day by day, and asks unless `yes`. The days in `kept` are not shared."""
+    days = opened.days_to_share()
+    if unknown := sorted(set(kept) - {shared.day for shared in days}):
+        raise click.BadParameter(f"this phone has no key of {unknown[0]}", param_hint="--leave-out")
     click.echo(texts["heading"])
-    for shared in opened.days_to_share():
+    for shared in days:
+        if shared.day in kept:
+            continue
         click.echo("  " + texts["today" if shared.is_today else "day"].format(day=shared.day.isoformat()))
     click.echo(texts["meaning"])
     if opened.store.registration().staged:

@@ -4,7 +4,7 @@ Joins the modules beside it and decides nothing itself. Keys rotate at UTC midni
 is past its time is forgotten, whenever any of this is used.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -221,10 +221,10 @@ class Phone:
         """What an upload would share: show it before asking."""
         return days_to_share(self.own_keys(), now=self._clock())
 
-    def agree(self, code: str) -> None:
-        """The person agreed to share those days, with this code. Sends nothing yet."""
+    def agree(self, code: str, *, leave_out: Collection[date] = ()) -> None:
+        """The person agreed to share those days but for `leave_out`, with this code. Sends nothing yet."""
         self.own_keys()
-        agree(self.store, code, clock=self._clock, random_bytes=self._random_bytes)
+        agree(self.store, code, clock=self._clock, random_bytes=self._random_bytes, leave_out=leave_out)
 
     def upload(self) -> UploadReceipt:
         """Finishes the upload agreed to, from wherever it stands (`registry.client.upload.carry_on`)."""

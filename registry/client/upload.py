@@ -6,7 +6,7 @@ never send anything before the person has agreed, nor let a code, token or key i
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -76,11 +76,19 @@ def days_to_share(keys: Iterable[TemporaryExposureKey], *, now: float) -> list[S
     return [SharedDay(day, day == utc_date(now)) for day in days]
 
 
-def agree(store: PhoneStore, code: str, *, clock: Clock, random_bytes: RandomBytes) -> PendingUpload:
+def agree(
+    store: PhoneStore,
+    code: str,
+    *,
+    clock: Clock,
+    random_bytes: RandomBytes,
+    leave_out: Collection[date] = (),
+) -> PendingUpload:
     """The person has seen `days_to_share` and agreed: fixes the keys and the first request. Sends nothing.
 
-    The same code again returns the upload under way. Raises `Mistyped`, `UploadUnderWay` for another code,
-    `NothingToUpload` if the phone has no keys or was set up without what an upload needs.
+    The keys of the UTC days in `leave_out` stay on the phone. The same code again returns the upload under
+    way. Raises `Mistyped`, `UploadUnderWay` for another code, `NothingToUpload` if no key is left to share or
+    the phone was set up without what an upload needs.
     """
     code = read_code(code)
     pending = store.pending_upload()
@@ -94,9 +102,13 @@ def agree(store: PhoneStore, code: str, *, clock: Clock, random_bytes: RandomByt
             "this phone has no API key or no health authority: "
             "run `registry phone init` again with --api-key-file"
         )
-    keys = store.own_keys()
+    keys = [
+        key
+        for key in store.own_keys()
+        if date_of_interval(key.rolling_start_interval_number) not in leave_out
+    ]
     if not keys:
-        raise NothingToUpload("this phone has no keys yet")
+        raise NothingToUpload("this phone has no keys that may be shared")
     pending = PendingUpload(
         agreed_at=int(clock()),
         code=code,

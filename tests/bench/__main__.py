@@ -1,6 +1,6 @@
 """`python -m tests.bench`: measures, prints each row as soon as it is known, keeps it in bench.json.
 
-A target that is missed is said, in the table and in bench.json; the status tells only whether it was measured.
+A target that is missed is said in the table and in bench.json, not by the exit status.
 """
 
 import os

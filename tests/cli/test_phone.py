@@ -195,6 +195,24 @@ def test_a_broken_upload_is_gone_on_with(words: list[str], type_in: Type, demo: 
 
 
 @pytest.mark.usefixtures("two_phones")
+def test_a_day_that_the_person_leaves_out_stays_on_the_phone(type_in: Type, demo: Simulator) -> None:
+    said = type_in(
+        "a", "upload", CODE, "--yes", "--leave-out", "2026-06-10", "--leave-out", "2026-06-12"
+    ).output
+    assert "2026-06-11" in said
+    assert "2026-06-10" not in said
+    assert "2026-06-12" not in said
+    assert "Keys taken in: 13." in said
+
+
+@pytest.mark.usefixtures("two_phones")
+def test_a_day_without_a_key_cannot_be_left_out(type_in: Type, demo: Simulator) -> None:
+    said = type_in("a", "upload", CODE, "--yes", "--leave-out", "2026-01-01", expect=2).output
+    assert "no key of 2026-01-01" in said
+    assert demo.acts == []
+
+
+@pytest.mark.usefixtures("two_phones")
 def test_a_refusal_says_what_to_do(type_in: Type, demo: Simulator) -> None:
     demo.codes.clear()
     output = type_in("a", "upload", CODE, "--yes", expect=1).output
