@@ -3,13 +3,14 @@
 from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from registry.models.bases import IssuingBase
+from registry.models.bases import IN_KEY_ORDER, IssuingBase
 
 
 class Authority(IssuingBase):
     """A health authority whose officials and systems issue codes here."""
 
     __tablename__ = "authority"
+    __table_args__ = IN_KEY_ORDER
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     """What apps send as `healthAuthorityID`."""
@@ -22,6 +23,7 @@ class CertificateKey(IssuingBase):
     """Public half of a certificate signing key; listed at /jwks/{authority} while it is valid."""
 
     __tablename__ = "certificate_key"
+    __table_args__ = IN_KEY_ORDER
 
     key_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     authority_id: Mapped[str] = mapped_column(ForeignKey("authority.id"))
@@ -34,6 +36,7 @@ class ApiKey(IssuingBase):
     """A key with which an app (device), a lab (admin) or a dashboard (stats) calls the API."""
 
     __tablename__ = "api_key"
+    __table_args__ = IN_KEY_ORDER
 
     key_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
     """HMAC-SHA256 of the key under the registry's lookup key; the key itself is shown once, never kept."""

@@ -5,7 +5,7 @@ from datetime import date
 from sqlalchemy import BigInteger, Date, ForeignKey, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from registry.models.bases import IssuingBase
+from registry.models.bases import IN_KEY_ORDER, IssuingBase
 
 
 class Authorization(IssuingBase):
@@ -15,6 +15,7 @@ class Authorization(IssuingBase):
     """
 
     __tablename__ = "authorization"
+    __table_args__ = IN_KEY_ORDER
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     authority_id: Mapped[str] = mapped_column(ForeignKey("authority.id"))
@@ -35,6 +36,7 @@ class VerificationCode(IssuingBase):
     """The short secret that was handed over. Only its keyed hash is stored."""
 
     __tablename__ = "verification_code"
+    __table_args__ = IN_KEY_ORDER
 
     uuid: Mapped[str] = mapped_column(String(36), primary_key=True)
     """The issuer's handle on the code, its own or ours; never the authorization's id."""
@@ -53,6 +55,7 @@ class VerificationToken(IssuingBase):
     """What a phone got for a code. Used once, for one certificate."""
 
     __tablename__ = "verification_token"
+    __table_args__ = IN_KEY_ORDER
 
     token_id_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
     """SHA-256 of the token's `jti`."""

@@ -1,6 +1,6 @@
 """The two declarative bases. Separate metadata is what keeps the halves apart."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from sqlalchemy import JSON, MetaData
 from sqlalchemy.orm import DeclarativeBase
@@ -12,6 +12,10 @@ NAMING = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
 }
+
+IN_KEY_ORDER: Final = {"sqlite_with_rowid": False}
+"""For every table whose primary key is no number: SQLite then keeps the rows in the order of their keys and
+counts nothing. Its hidden row number would tell which keys came together, and which code before which."""
 
 
 class IssuingBase(DeclarativeBase):

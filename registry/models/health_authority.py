@@ -3,13 +3,14 @@
 from sqlalchemy import BigInteger, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from registry.models.bases import CollectingBase
+from registry.models.bases import IN_KEY_ORDER, CollectingBase
 
 
 class HealthAuthority(CollectingBase):
     """An authority, ours or another's, whose verification certificates open the door for keys."""
 
     __tablename__ = "health_authority"
+    __table_args__ = IN_KEY_ORDER
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     """`healthAuthorityID` of the upload."""
@@ -23,6 +24,7 @@ class HealthAuthorityKey(CollectingBase):
     """A public key that this authority signs certificates with."""
 
     __tablename__ = "health_authority_key"
+    __table_args__ = IN_KEY_ORDER
 
     health_authority_id: Mapped[str] = mapped_column(ForeignKey("health_authority.id"), primary_key=True)
     key_id: Mapped[str] = mapped_column(String(64), primary_key=True)

@@ -10,7 +10,7 @@ import secrets
 from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String, delete, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from registry.models.bases import IssuingBase
+from registry.models.bases import IN_KEY_ORDER, IssuingBase
 
 LINK_LIFE_SECONDS = 86_400
 SESSION_LIFE_SECONDS = 8 * 3600
@@ -21,6 +21,7 @@ class Official(IssuingBase):
     """A person with a login at the portal. The only place where a person's name may stand."""
 
     __tablename__ = "official"
+    __table_args__ = IN_KEY_ORDER
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     authority_id: Mapped[str] = mapped_column(ForeignKey("authority.id"))
@@ -32,6 +33,7 @@ class SignInLink(IssuingBase):
     """A link that signs one official in, once. Opening it burns nothing; its button does."""
 
     __tablename__ = "sign_in_link"
+    __table_args__ = IN_KEY_ORDER
 
     token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
     """SHA-256 of the 256-bit token."""
@@ -44,6 +46,7 @@ class PortalSession(IssuingBase):
     """A signed-in browser. Looked up on every request, so ending it works at once."""
 
     __tablename__ = "portal_session"
+    __table_args__ = IN_KEY_ORDER
 
     token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
     official_id: Mapped[str] = mapped_column(ForeignKey("official.id"), index=True)

@@ -7,13 +7,14 @@ too: whoever reads the table without the request learns neither.
 from sqlalchemy import BigInteger, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
-from registry.models.bases import CollectingBase, IssuingBase
+from registry.models.bases import IN_KEY_ORDER, CollectingBase, IssuingBase
 
 
 class IssuedAnswer(IssuingBase):
     """A sealed answer of /api/verify or /api/certificate."""
 
     __tablename__ = "issued_answer"
+    __table_args__ = IN_KEY_ORDER
 
     lookup_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
     sealed: Mapped[bytes] = mapped_column(LargeBinary)
@@ -25,6 +26,7 @@ class CollectedAnswer(CollectingBase):
     """A sealed answer of /v1/publish."""
 
     __tablename__ = "collected_answer"
+    __table_args__ = IN_KEY_ORDER
 
     lookup_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
     sealed: Mapped[bytes] = mapped_column(LargeBinary)
@@ -36,6 +38,7 @@ class IssuingChaff(IssuingBase):
     """Where chaff writes what a real call would write. Emptied unseen."""
 
     __tablename__ = "issuing_chaff"
+    __table_args__ = IN_KEY_ORDER
 
     noise: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
 
@@ -44,5 +47,6 @@ class CollectingChaff(CollectingBase):
     """Where chaff writes what a real upload would write. Emptied unseen."""
 
     __tablename__ = "collecting_chaff"
+    __table_args__ = IN_KEY_ORDER
 
     noise: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)

@@ -35,6 +35,7 @@ def upgrade() -> None:
         sa.Column("sealed", sa.LargeBinary(), nullable=False),
         sa.Column("expires_at_interval", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("lookup_id", name=op.f("pk_collected_answer")),
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("collected_answer", schema=None) as batch_op:
         batch_op.create_index(
@@ -45,6 +46,7 @@ def upgrade() -> None:
         "collecting_chaff",
         sa.Column("noise", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("noise", name=op.f("pk_collecting_chaff")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "export_signing_key",
@@ -54,6 +56,7 @@ def upgrade() -> None:
         sa.Column("not_before", sa.BigInteger(), nullable=False),
         sa.Column("not_after", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("key_id", "key_version", name=op.f("pk_export_signing_key")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "health_authority",
@@ -62,6 +65,7 @@ def upgrade() -> None:
         sa.Column("certificate_audience", sa.String(length=200), nullable=False),
         sa.Column("regions", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_health_authority")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "lease",
@@ -70,6 +74,7 @@ def upgrade() -> None:
         sa.Column("fence", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_lease")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "diagnosis_key",
@@ -91,6 +96,7 @@ def upgrade() -> None:
             name=op.f("fk_diagnosis_key_health_authority_id"),
         ),
         sa.PrimaryKeyConstraint("key_data", name=op.f("pk_diagnosis_key")),
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("diagnosis_key", schema=None) as batch_op:
         batch_op.create_index(
@@ -106,6 +112,7 @@ def upgrade() -> None:
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["batch_id"], ["batch.id"], name=op.f("fk_export_file_batch_id")),
         sa.PrimaryKeyConstraint("path", name=op.f("pk_export_file")),
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("export_file", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_export_file_batch_id"), ["batch_id"], unique=False)
@@ -123,6 +130,7 @@ def upgrade() -> None:
             name=op.f("fk_health_authority_key_health_authority_id"),
         ),
         sa.PrimaryKeyConstraint("health_authority_id", "key_id", name=op.f("pk_health_authority_key")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "key_release",
@@ -136,6 +144,7 @@ def upgrade() -> None:
             ["key_data"], ["diagnosis_key.key_data"], name=op.f("fk_key_release_key_data"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("key_data", "region", "is_revision", name=op.f("pk_key_release")),
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("key_release", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_key_release_batch_id"), ["batch_id"], unique=False)

@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("certificate_issuer", sa.String(length=200), nullable=False),
         sa.Column("certificate_audience", sa.String(length=200), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_authority")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "issued_answer",
@@ -25,6 +26,7 @@ def upgrade() -> None:
         sa.Column("sealed", sa.LargeBinary(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("lookup_id", name=op.f("pk_issued_answer")),
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("issued_answer", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_issued_answer_expires_at"), ["expires_at"], unique=False)
@@ -33,6 +35,7 @@ def upgrade() -> None:
         "issuing_chaff",
         sa.Column("noise", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("noise", name=op.f("pk_issuing_chaff")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "api_key",
@@ -43,6 +46,7 @@ def upgrade() -> None:
         sa.Column("disabled", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["authority_id"], ["authority.id"], name=op.f("fk_api_key_authority_id")),
         sa.PrimaryKeyConstraint("key_hash", name=op.f("pk_api_key")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "certificate_key",
@@ -55,6 +59,7 @@ def upgrade() -> None:
             ["authority_id"], ["authority.id"], name=op.f("fk_certificate_key_authority_id")
         ),
         sa.PrimaryKeyConstraint("key_id", name=op.f("pk_certificate_key")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "official",
@@ -64,6 +69,7 @@ def upgrade() -> None:
         sa.Column("disabled", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["authority_id"], ["authority.id"], name=op.f("fk_official_authority_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_official")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "verification_token",
@@ -78,6 +84,7 @@ def upgrade() -> None:
             ["authority_id"], ["authority.id"], name=op.f("fk_verification_token_authority_id")
         ),
         sa.PrimaryKeyConstraint("token_id_hash", name=op.f("pk_verification_token")),
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("verification_token", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_verification_token_expires_at"), ["expires_at"], unique=False)
@@ -99,6 +106,7 @@ def upgrade() -> None:
         ),
         sa.ForeignKeyConstraint(["official_id"], ["official.id"], name=op.f("fk_authorization_official_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_authorization")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "portal_session",
@@ -107,6 +115,7 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["official_id"], ["official.id"], name=op.f("fk_portal_session_official_id")),
         sa.PrimaryKeyConstraint("token_hash", name=op.f("pk_portal_session")),
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("portal_session", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_portal_session_official_id"), ["official_id"], unique=False)
@@ -119,6 +128,7 @@ def upgrade() -> None:
         sa.Column("used", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["official_id"], ["official.id"], name=op.f("fk_sign_in_link_official_id")),
         sa.PrimaryKeyConstraint("token_hash", name=op.f("pk_sign_in_link")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "verification_code",
@@ -139,6 +149,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("uuid", name=op.f("pk_verification_code")),
         sa.UniqueConstraint("code_hash", name=op.f("uq_verification_code_code_hash")),
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("verification_code", schema=None) as batch_op:
         batch_op.create_index(
