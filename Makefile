@@ -36,7 +36,7 @@ bench: .venv/dev.stamp .venv ## Measure the registry in a few minutes
 bench-full: .venv/dev.stamp .venv ## Measure it at full size
 	@$(REGISTRY_PYTHON) -m tests.bench --full
 
-soak: .venv/dev.stamp .venv ## Run it for long under load and watch for growth
+soak: .venv/dev.stamp .venv ## Run the long campaigns of kills, faults and fuzz; goes on where it stopped
 	@$(REGISTRY_PYTHON) -m tests.soak
 
 openapi: .venv ## Write openapi.yaml from the device face

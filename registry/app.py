@@ -1,15 +1,17 @@
 """The composition root: one WSGI application per face, the publisher, and one address for all of them.
 
-The only module that knows the time of day and hands it on. Web processes are given the certificate and
-token keys; the export signing keys are loaded by `publisher()` alone, in a process of its own.
+Knows the time of day, as only the commands do beside it, and hands it on. Web processes are given the
+certificate and token keys; the export signing keys are loaded by `publisher()` alone, in its own process.
 """
 
+import json
 import logging
+import math
 import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +32,7 @@ from registry.lifecycle.authorize import IssuingPolicy
 from registry.lifecycle.collect import CollectionPolicy
 from registry.lifecycle.publish import PublicationPolicy, PublishOutcome, ensure_first_files, publish_due
 from registry.lifecycle.retire import RetiredCollecting, RetiredIssuing, retire_collecting, retire_issuing
-from registry.models import CertificateKey, HealthAuthority, open_database, transaction
+from registry.models import CertificateKey, HealthAuthority, forget_journal, open_database, transaction
 from registry.protocol.certificate import load_public_key
 from registry.protocol.intervals import Clock
 from registry.protocol.revision_token import RevisionKeyRing
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 
+SIGNERS_READ_EVERY_SECONDS = 60
+PUBLISHER_LOCK_SECONDS = 20
+FOLDER_MARK = "registry.json"
 TO_THE_HOUR = "%Y-%m-%dT%H:00Z"
 TO_THE_SECOND = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -98,7 +103,7 @@ def issuing(settings: Settings, clock: Clock = time.time) -> Flask:
             token_public_keys={
                 key_id: load_public_key(key.public_key_pem) for key_id, key in token_keys.items()
             },
-            certificate_signers=_certificate_signers(settings, clock()),
+            certificate_signers=CertificateSigners(settings, clock),
             policy=issuing_policy(settings),
             hold_milliseconds=settings.answer_hold_milliseconds,
             sleep=time.sleep,
@@ -130,12 +135,13 @@ def public(settings: Settings) -> Flask:
 def audit(settings: Settings) -> Flask:
     """The auditors' face and the front page. Holds no database."""
     storage = LocalStorage(settings.public_dir)
-    return create_audit_app(AuditFace(storage, settings.profile, (settings.region,)))
+    return create_audit_app(AuditFace(storage, settings.profile))
 
 
 def embedded(settings: Settings | None = None, clock: Clock = time.time) -> "WSGIApplication":
     """All faces under one address; what `registry run` serves."""
     settings = settings or read_settings()
+    check_folder(settings)
     configure_logging(when=TO_THE_HOUR)
     issue, collect, files = issuing(settings, clock), collecting(settings, clock), public(settings)
     faces: dict[str, WSGIApplication] = {
@@ -225,8 +231,15 @@ class Publisher:
         with Session(self.issuing_engine) as session, transaction(session):
             issuing_gone = retire_issuing(session, now)
         collecting_gone = retire_collecting(
-            self.new_session, self.storage, policy=publication_policy(self.settings), now=now
+            self.new_session,
+            self.storage,
+            policy=publication_policy(self.settings),
+            now=now,
+            holder=f"{self.holder}:retire",
         )
+        # SQLite's journal still holds what was deleted until it is written over.
+        forget_journal(self.issuing_engine)
+        forget_journal(self.collecting_engine)
         return issuing_gone, collecting_gone
 
     def regions(self) -> tuple[str, ...]:
@@ -242,14 +255,43 @@ def publisher(settings: Settings, clock: Clock = time.time, holder: str | None =
     `holder` is its name in the lease. One that comes back under the name of one that died goes on at once;
     any other waits for the lease to run out.
     """
+    check_folder(settings)
     return Publisher(
         settings=settings,
         clock=clock,
-        issuing_engine=open_database(settings.issuing_database_url),
-        collecting_engine=open_database(settings.collecting_database_url),
+        issuing_engine=open_database(settings.issuing_database_url, lock_seconds=PUBLISHER_LOCK_SECONDS),
+        collecting_engine=open_database(
+            settings.collecting_database_url, lock_seconds=PUBLISHER_LOCK_SECONDS
+        ),
         storage=LocalStorage(settings.public_dir),
         holder=holder or f"{socket.gethostname()}:{os.getpid()}",
     )
+
+
+def check_folder(settings: Settings) -> None:
+    """Raises ConfigurationError unless the data folder was made for this profile, region and authority."""
+    try:
+        made_for = json.loads((settings.data_dir / FOLDER_MARK).read_text())
+    except FileNotFoundError as error:
+        raise ConfigurationError(
+            f"{settings.data_dir} is no registry's folder yet: `registry run` makes it one"
+        ) from error
+    for name, value in folder_mark(settings).items():
+        if made_for.get(name) != value:
+            raise ConfigurationError(
+                f"{settings.data_dir} belongs to a {made_for['profile']} registry with "
+                f"{name} {made_for.get(name)}, and the settings say {value}: "
+                "name another folder with REGISTRY_DATA_DIR"
+            )
+
+
+def folder_mark(settings: Settings) -> dict[str, str]:
+    """What a data folder is made for, once: demonstration keys must never sign for real people."""
+    return {
+        "profile": settings.profile,
+        "region": settings.region,
+        "health_authority_id": settings.health_authority_id,
+    }
 
 
 def read_secret(path: Path) -> bytes:
@@ -269,19 +311,47 @@ def _revision_keys(settings: Settings) -> RevisionKeyRing:
     return RevisionKeyRing(max(keys), keys)
 
 
-def _certificate_signers(settings: Settings, now: float) -> Mapping[str, FileKey]:
-    """For each authority the newest of its certificate keys that is valid now and whose file is here."""
-    folder = settings.keys_dir / "certificate"
-    engine = open_database(settings.issuing_database_url)
-    with Session(engine) as session:
-        rows = session.scalars(
+class CertificateSigners(Mapping[str, FileKey]):
+    """By authority, the newest of its certificate keys that is live now and whose file is here.
+
+    Looked up at most once a minute, so that a new key signs without a restart and none signs past its end.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._folder = settings.keys_dir / "certificate"
+        self._url = settings.issuing_database_url
+        self._clock = clock
+        self._read_at = -math.inf
+        self._signers: dict[str, FileKey] = {}
+
+    def __getitem__(self, authority_id: str) -> FileKey:
+        return self._live()[authority_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._live())
+
+    def __len__(self) -> int:
+        return len(self._live())
+
+    def _live(self) -> dict[str, FileKey]:
+        now = self._clock()
+        if not 0 <= now - self._read_at < SIGNERS_READ_EVERY_SECONDS:
+            self._signers, self._read_at = self._read(now), now
+        return self._signers
+
+    def _read(self, now: float) -> dict[str, FileKey]:
+        engine = open_database(self._url)
+        live = (
             select(CertificateKey)
             .where(CertificateKey.not_before <= now, CertificateKey.not_after > now)
             .order_by(CertificateKey.not_before)
-        ).all()
-    engine.dispose()
-    return {
-        row.authority_id: FileKey.load(folder / f"{row.key_id}.pem", row.key_id, "1")
-        for row in rows
-        if (folder / f"{row.key_id}.pem").exists()
-    }
+        )
+        with Session(engine) as session:
+            keys = [(row.authority_id, row.key_id) for row in session.scalars(live)]
+        engine.dispose()
+        paths = {(authority_id, key_id): self._folder / f"{key_id}.pem" for authority_id, key_id in keys}
+        return {
+            authority_id: FileKey.load(path, key_id, "1")
+            for (authority_id, key_id), path in paths.items()
+            if path.exists()
+        }

@@ -5,13 +5,15 @@ demonstration. `production` has the defaults of a health authority. The embargo 
 no setting moves the clock.
 """
 
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
 from environs import Env, EnvError
 
-from registry.errors import ConfigurationError
+from registry.errors import ConfigurationError, Malformed
+from registry.protocol.regions import check_region
 
 DAY = 86_400
 
@@ -41,11 +43,11 @@ class Settings:
     health_authority_id: str
     """What apps send as `healthAuthorityID`; given to the authority of a fresh registry."""
     health_authority_name: str
-    """Shown to officials."""
+    """Stored with the authority of a fresh registry."""
     window_seconds: int
     """Length of a publication window, aligned to UTC. Must divide a day."""
     retention_days: int
-    """Days after a key's validity for which it and its file are kept: the phones' own figure is 21."""
+    """Days after a key's validity for which it and its file are kept, 16 to 28: the phones' figure is 21."""
     answer_hold_milliseconds: int
     """Phone endpoints answer at arrival plus this, or its next multiple, whatever they did. 0 lets an
     observer time them: only for measuring."""
@@ -135,8 +137,19 @@ def _profile(name: str) -> Literal["demo", "production"]:
 def _check(settings: Settings) -> None:
     if not 1 <= settings.window_seconds <= DAY or DAY % settings.window_seconds:
         raise ConfigurationError("REGISTRY_WINDOW_SECONDS must divide a day: try 60, 900, 3600 or 14400")
-    if settings.retention_days < 14:
-        raise ConfigurationError("REGISTRY_RETENTION_DAYS must be 14 or more: phones look back that far")
+    if not 16 <= settings.retention_days <= 28:
+        raise ConfigurationError(
+            "REGISTRY_RETENTION_DAYS must be 16 to 28: keys are taken for 15 days, files refused after 28"
+        )
+    try:
+        check_region(settings.region)
+    except Malformed as error:
+        raise ConfigurationError(f"REGISTRY_REGION: {error}") from error
+    if not re.fullmatch(r"[a-z0-9._-]{1,64}", settings.health_authority_id):
+        raise ConfigurationError("REGISTRY_HEALTH_AUTHORITY_ID takes 1 to 64 of a-z, 0-9, . - and _")
+    for name, port in (("PORT", settings.port), ("METRICS_PORT", settings.metrics_port)):
+        if port is not None and not 1 <= port <= 65535:
+            raise ConfigurationError(f"REGISTRY_{name} must be 1 to 65535")
     if settings.profile == "production" and settings.region == "XA":
         raise ConfigurationError("REGISTRY_REGION must be set: XA is for demonstrations only")
     if settings.profile == "production" and settings.answer_hold_milliseconds == 0:

@@ -14,7 +14,8 @@ PURPOSES = {
     "protoc": "decodes export files with a protobuf implementation that is not ours",
     "openssl": "verifies signatures with an implementation that is not ours",
     "unzip": "opens export files with an implementation that is not ours",
-    "strace": "shows which files are written and synced, and in which order, before an answer leaves",
+    "curl": "follows the auditors' recipe with a client that is not ours",
+    "strace": "shows that an upload is on the disk before its answer leaves",
 }
 
 OTHER_NAMES = {"chromium": ("chromium-browser", "google-chrome")}

@@ -9,8 +9,8 @@ PARTS = {
     "publish": "registry.cli.operator:publish",
     "retire": "registry.cli.operator:retire",
     "official": "registry.cli.operator:official",
-    "keys": "registry.cli.operator:keys",
-    "authority": "registry.cli.operator:authority",
+    "keys": "registry.cli.keys:keys",
+    "authority": "registry.cli.authorities:authority",
     "phone": "registry.cli.phone:phone",
 }
 

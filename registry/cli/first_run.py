@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from registry.app import publisher, read_secret
+from registry.app import FOLDER_MARK, check_folder, folder_mark, publisher, read_secret
 from registry.config import DAY, Settings
 from registry.errors import ConfigurationError
 from registry.lifecycle.authorize import hash_api_key
@@ -44,15 +44,19 @@ def prepare(settings: Settings, clock: Clock) -> dict[str, str]:
     Raises ConfigurationError when the folder belongs to the other profile.
     """
     now = int(clock())
-    known = _read_first_run(settings)
     _make_folders(settings)
+    _mark_folder(settings)
+    known = _read_first_run(settings)
+    for url in (settings.issuing_database_url, settings.collecting_database_url):
+        _make_database_file(url)
     issuing = open_database(settings.issuing_database_url)
     collecting = open_database(settings.collecting_database_url)
     upgrade("issuing", issuing)
     upgrade("collecting", collecting)
     _make_secrets(settings)
     _make_export_key(settings, collecting, now)
-    _make_authority(settings, issuing, collecting, now)
+    _make_authority(settings, issuing, collecting)
+    _make_certificate_key(settings, issuing, collecting, now)
     publisher(settings, clock).ensure_first_files()
     api_keys = {k: v for k, v in known.items() if k.endswith("_api_key")} or _make_api_keys(settings, issuing)
     first_run = {
@@ -104,28 +108,44 @@ def _read_first_run(settings: Settings) -> dict[str, str]:
     if not settings.first_run_path.exists():
         return {}
     known: dict[str, str] = json.loads(settings.first_run_path.read_text())
-    if known.get("profile") != settings.profile:
-        raise ConfigurationError(
-            f"{settings.data_dir} belongs to a {known.get('profile')} registry, and this one is "
-            f"{settings.profile}: name another folder with REGISTRY_DATA_DIR"
-        )
     return known
 
 
+def _mark_folder(settings: Settings) -> None:
+    """Write down, first of all, what the folder is made for; refuse one that is made for something else."""
+    if not (settings.data_dir / FOLDER_MARK).exists():
+        _write_private(settings.data_dir / FOLDER_MARK, json.dumps(folder_mark(settings)) + "\n")
+    check_folder(settings)
+
+
 def _write_first_run(settings: Settings, first_run: dict[str, str]) -> None:
-    # A crash before the rename leaves the old file, or none: the next start begins again.
-    draft = settings.first_run_path.with_suffix(".draft")
+    _write_private(settings.first_run_path, json.dumps(first_run, indent=2) + "\n")
+
+
+def _write_private(path: Path, text: str) -> None:
+    """A whole file of mode 0600, durably. A crash before the rename leaves the old one, or none."""
+    draft = path.with_suffix(".draft")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(first_run, file, indent=2)
-        file.write("\n")
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    draft.replace(settings.first_run_path)
+    draft.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    os.fsync(folder)
+    os.close(folder)
+
+
+def _make_database_file(url: str) -> None:
+    """A SQLite file that only its owner may read; its journals take the same mode from it."""
+    path = url.removeprefix("sqlite:///")
+    if path != url:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        Path(path).chmod(0o600)
 
 
 def _make_folders(settings: Settings) -> None:
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     for folder in ("export", "certificate", "token", "revision"):
         (settings.keys_dir / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
     settings.keys_dir.chmod(0o700)
@@ -145,38 +165,27 @@ def _make_secrets(settings: Settings) -> None:
 def _make_secret(path: Path) -> None:
     if path.exists():
         read_secret(path)
-        return
-    draft = path.with_suffix(".draft")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(secrets.token_hex(32))
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    else:
+        _write_private(path, secrets.token_hex(32))
 
 
 def _make_export_key(settings: Settings, collecting: Engine, now: int) -> None:
     with Session(collecting) as session:
-        exists = session.scalars(select(ExportSigningKey.key_id).limit(1)).first()
-    if not exists:
+        known = session.scalars(select(ExportSigningKey.key_id).limit(1)).first()
+    if not known:
         # From the hour's beginning, so that a window that began before this second can be signed.
         create_export_key(settings, collecting, now - now % 3600, now + YEAR)
 
 
-def _make_authority(settings: Settings, issuing: Engine, collecting: Engine, now: int) -> None:
-    """One authority, known to both halves by its certificate key alone.
+def _make_authority(settings: Settings, issuing: Engine, collecting: Engine) -> None:
+    """One authority in both halves, with an official and a certificate key.
 
-    The issuing half comes last: a crash in between leaves an authority whose certificates nobody issues.
+    The issuing half comes last: a crash in between leaves an authority that nobody issues for.
     """
     with Session(issuing) as session:
         if session.get(Authority, settings.health_authority_id):
             return
-    path = settings.keys_dir / "certificate" / "c1.pem"
-    if not path.exists():
-        create_key_file(path)
-    public_key_pem = FileKey.load(path, "c1", "1").public_key_pem
     issuer, audience = f"{settings.health_authority_id}/certificates", "positive-key-registry"
-    not_before, not_after = now - now % 3600, now + YEAR
     with Session(collecting) as session, transaction(session):
         session.merge(
             HealthAuthority(
@@ -184,15 +193,6 @@ def _make_authority(settings: Settings, issuing: Engine, collecting: Engine, now
                 certificate_issuer=issuer,
                 certificate_audience=audience,
                 regions=[settings.region],
-            )
-        )
-        session.merge(
-            HealthAuthorityKey(
-                health_authority_id=settings.health_authority_id,
-                key_id="c1",
-                public_key_pem=public_key_pem,
-                not_before=not_before,
-                not_after=not_after,
             )
         )
     with Session(issuing) as session, transaction(session):
@@ -206,28 +206,53 @@ def _make_authority(settings: Settings, issuing: Engine, collecting: Engine, now
         )
         session.flush()
         session.add(
-            CertificateKey(
-                key_id="c1",
-                authority_id=settings.health_authority_id,
-                public_key_pem=public_key_pem,
-                not_before=not_before,
-                not_after=not_after,
-            )
-        )
-        session.add(
             Official(id=str(uuid.uuid4()), authority_id=settings.health_authority_id, name="First official")
         )
 
 
+def create_certificate_key(
+    settings: Settings, issuing: Engine, collecting: Engine, not_before: int, not_after: int
+) -> str:
+    """Make a certificate key for the authority: its file, the half that checks, then the half that signs.
+
+    In this order no certificate is ever signed that the other half does not know. A crash in between leaves
+    a key that signs nothing.
+    """
+    key_id = f"c-{secrets.token_hex(4)}"
+    path = settings.keys_dir / "certificate" / f"{key_id}.pem"
+    create_key_file(path)
+    times = {"not_before": not_before, "not_after": not_after}
+    public_key_pem = FileKey.load(path, key_id, "1").public_key_pem
+    authority_id = settings.health_authority_id
+    with Session(collecting) as session, transaction(session):
+        session.add(
+            HealthAuthorityKey(
+                health_authority_id=authority_id, key_id=key_id, public_key_pem=public_key_pem, **times
+            )
+        )
+    with Session(issuing) as session, transaction(session):
+        session.add(
+            CertificateKey(key_id=key_id, authority_id=authority_id, public_key_pem=public_key_pem, **times)
+        )
+    return key_id
+
+
+def _make_certificate_key(settings: Settings, issuing: Engine, collecting: Engine, now: int) -> None:
+    with Session(issuing) as session:
+        known = session.scalars(
+            select(CertificateKey.key_id)
+            .where(CertificateKey.authority_id == settings.health_authority_id)
+            .limit(1)
+        ).first()
+    if not known:
+        create_certificate_key(settings, issuing, collecting, now - now % 3600, now + YEAR)
+
+
 def _make_api_keys(settings: Settings, issuing: Engine) -> dict[str, str]:
-    """One key of each kind. Keys of a start that was killed before it could show them are disabled."""
+    """One key of each kind. Keys of a start that was killed before it could show them are known to nobody."""
     lookup_key = read_secret(settings.keys_dir / "lookup.key")
     made = {}
     with Session(issuing) as session, transaction(session):
-        for orphan in session.scalars(
-            select(ApiKey).where(ApiKey.authority_id == settings.health_authority_id)
-        ):
-            orphan.disabled = True
         for kind in API_KEY_KINDS:
             api_key = secrets.token_urlsafe(48)
             made[f"{kind}_api_key"] = api_key

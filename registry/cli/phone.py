@@ -9,7 +9,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TextIO
@@ -24,18 +24,27 @@ from registry.client import (
     Phone,
     PollReport,
     Transport,
+    UploadReceipt,
     card_lines,
     card_members,
     read_code,
     read_sightings,
     write_sightings,
 )
-from registry.client.failures import UploadRefused
+from registry.client.failures import Mistyped, UploadRefused
 from registry.client.phone import NEAR_RSSI
 from registry.client.poll import Progress as PollProgress
-from registry.client.texts import LANGUAGES, UPLOAD_TEXTS, Language, printable, refusal_advice
+from registry.client.texts import (
+    CARD_TEXTS,
+    LANGUAGES,
+    PHONE_TEXTS,
+    UPLOAD_TEXTS,
+    Language,
+    printable,
+    refusal_advice,
+)
 from registry.client.trust import KeyChange
-from registry.errors import FetchFailed, RegistryError
+from registry.errors import FetchFailed, Malformed, RegistryError
 from registry.protocol.encoding import decode_json_object
 from registry.protocol.intervals import Clock
 
@@ -45,7 +54,7 @@ COLOURS = {"green": "green", "orange": "bright_yellow", "stale": "bright_black"}
 
 
 class Surroundings:
-    """What the commands are handed: the store's path and, replaceable by tests, transport and clock."""
+    """What the commands are handed: store, language and, replaceable by tests, transport and clock."""
 
     def __init__(
         self,
@@ -57,15 +66,27 @@ class Surroundings:
         self.clock = clock
         self.random_bytes = random_bytes
         self.store = Path("phone.db")
+        self.language: Language = "en"
+
+    @property
+    def texts(self) -> Mapping[str, str]:
+        """What commands say, in the language asked for."""
+        return PHONE_TEXTS[self.language]
 
     @contextmanager
-    def open(self) -> Iterator[Phone]:
-        """The phone, and its errors in one line each."""
+    def open(self, *, may_create: bool = False) -> Iterator[Phone]:
+        """The phone, and its errors in one line each. Of a mistyped name no new phone is made."""
+        if not may_create and not self.store.exists():
+            raise click.ClickException(
+                f"there is no phone in {self.store}: name its file with --store, or make one with `init`"
+            )
         try:
             with Phone.open(
                 self.store, self.transport, clock=self.clock, random_bytes=self.random_bytes
             ) as phone:
                 yield phone
+        except BrokenPipeError:
+            raise  # whoever reads the output has enough: no fault of the store's
         except OSError as error:
             raise click.ClickException(f"{self.store}: {error.strerror}") from error
         except sqlite3.Error as error:
@@ -76,9 +97,7 @@ class Surroundings:
 
 with_surroundings = click.make_pass_decorator(Surroundings)
 
-language_option = click.option(
-    "--lang", "language", type=click.Choice(LANGUAGES), default="en", show_default=True, help="Language."
-)
+language_option = click.option("--lang", "language", type=click.Choice(LANGUAGES), help="Language.")
 
 
 @click.group()
@@ -89,13 +108,15 @@ language_option = click.option(
     show_default=True,
     envvar="REGISTRY_PHONE_STORE",
     show_envvar=True,
-    help="The phone's file; made with mode 0600.",
+    help="The phone's file; `init` makes it, with mode 0600.",
 )
+@language_option
 @click.pass_context
-def phone(context: click.Context, store: Path) -> None:
+def phone(context: click.Context, store: Path, language: Language | None) -> None:
     """Be a phone: keep keys and sightings, upload, poll, show the card."""
     surroundings = context.ensure_object(Surroundings)
     surroundings.store = store
+    surroundings.language = language or "en"
 
 
 @phone.command()
@@ -123,10 +144,12 @@ def init(
 ) -> None:
     """Set the phone up with the registry at BASE_URL, and pin its public keys.
 
-    Run it again with the same address to renew the API key or to pin the registry's keys anew.
+    Run it again with the same address to renew the API key or to pin the registry's keys anew; what is not
+    said then stays as it was.
     """
-    with surroundings.open() as opened:
-        api_key, authority_in_file, region_in_file = _read_api_key(api_key_file)
+    texts = surroundings.texts
+    api_key, authority_in_file, region_in_file = _read_api_key(api_key_file)
+    with surroundings.open(may_create=True) as opened:
         change = opened.set_up(
             Enrolment(
                 base_url=base_url,
@@ -139,26 +162,35 @@ def init(
             )
         )
         registration = opened.store.registration()
-        click.echo(f"This phone now belongs to {registration.base_url}, region {registration.region}.")
+        click.echo(texts["belongs"].format(address=registration.base_url, region=registration.region))
         if change and (change.added or change.removed):
-            _show_key_change(change)
+            _show_key_change(change, texts)
         if registration.demonstration:
-            click.echo("DEMONSTRATION, not for real people.")
+            click.echo(CARD_TEXTS[surroundings.language]["demonstration"])
         if registration.staged:
-            click.echo("STAGED: 14 days of past keys were made up.")
+            click.echo(texts["staged"])
 
 
 def _read_api_key(path: Path | None) -> tuple[str | None, str | None, str | None]:
     """(device API key, health authority ID, region) of a first-run.json; of another file the key alone."""
     if path is None:
         return None, None, None
-    text = path.read_text(encoding="utf-8").strip()
-    if not text.startswith("{"):
-        if not text or len(text.split()) != 1 or not text.isascii():
-            raise click.ClickException(f"{path} holds neither a first-run.json nor one API key")
-        return text, None, None
-    document = decode_json_object(text.encode(), path.name)
-    return document.text("device_api_key"), document.text("health_authority_id"), document.text("region")
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+        if text.startswith("{"):
+            document = decode_json_object(text.encode(), path.name)
+            names = ("device_api_key", "health_authority_id", "region")
+            api_key, authority, region = (document.text(name) for name in names)
+            return api_key, authority, region
+    except UnicodeDecodeError as error:
+        raise click.ClickException(f"{path} is not UTF-8 text: it holds no API key") from error
+    except OSError as error:
+        raise click.ClickException(f"{path}: {error.strerror}") from error
+    except Malformed as error:
+        raise click.ClickException(f"{path}: {error}") from error
+    if len(text.split()) != 1 or not text.isascii() or not text.isprintable():
+        raise click.ClickException(f"{path} holds neither a first-run.json nor one API key")
+    return text, None, None
 
 
 @phone.command()
@@ -216,16 +248,17 @@ def observe(surroundings: Surroundings, file: TextIO) -> None:
     """
     with surroundings.open() as opened:
         observed = opened.observe(read_sightings(_text(file), now=surroundings.clock()))
-        click.echo(f"New sightings: {observed.kept}.")
-        for count, reason in (
-            (observed.known, "were known already"),
-            (observed.own, "were this phone's own"),
-            (observed.too_old, "are older than 21 days"),
+        texts = surroundings.texts
+        click.echo(texts["sightings"].format(count=observed.kept))
+        for name, count in (
+            ("known", observed.known),
+            ("own", observed.own),
+            ("too_old", observed.too_old),
         ):
             if count:
-                click.echo(f"Left out because they {reason}: {count}.")
+                click.echo(texts[name].format(count=count))
         if observed.staged:
-            click.echo("STAGED: a meeting of a past day was entered by hand; the card says so from now on.")
+            click.echo(texts["staged_meeting"])
 
 
 def _text(file: TextIO) -> str:
@@ -253,27 +286,28 @@ def upload(
     yes: bool,
     abandon: bool,
     leave_out: Sequence[datetime],
-    language: Language,
+    language: Language | None,
 ) -> None:
     """Share this phone's keys, with the CODE from a health official.
 
-    Shows day by day what will be shared and asks first. An upload that was broken off is gone on with, from
-    where it stopped, by the same command or without a code.
+    Asks for the code if it is not given, shows day by day what will be shared, and asks before it sends
+    anything. An upload that was broken off is gone on with, from where it stopped, by the same command or
+    without a code.
     """
+    language = language or surroundings.language
     texts = UPLOAD_TEXTS[language]
     with surroundings.open() as opened:
         if abandon:
-            opened.abandon_upload()
-            click.echo(texts["abandoned"])
+            click.echo(texts["abandoned" if opened.abandon_upload() else "nothing_to_abandon"])
             return
         if opened.store.pending_upload() is None:
-            if code:
-                read_code(code)  # a slip is told before anything is asked
-            kept = {date(day.year, day.month, day.day) for day in leave_out}
+            opened.check_can_upload()
+            kept = _days_kept(opened, leave_out)
+            code = read_code(code) if code else _ask_for_code(texts)
             if not _person_agrees(opened, texts, yes, kept):
                 click.echo(texts["declined"])
                 raise SystemExit(1)
-            opened.agree(code or click.prompt(texts["code"]), leave_out=kept)
+            opened.agree(code, leave_out=kept)
         else:
             if code:
                 opened.agree(code)
@@ -284,23 +318,48 @@ def upload(
             raise click.ClickException(f"{refused}\n{refusal_advice(refused.code, language)}") from refused
         except FetchFailed as failed:
             raise click.ClickException(f"{failed}\n{texts['again']}") from failed
-        click.echo(texts["done"].format(count=receipt.keys_taken))
-        if receipt.partial:
-            click.echo(texts["partial"].format(reason=receipt.partial))
-        for warning in receipt.warnings:
-            click.echo(warning)
+        _show_receipt(receipt, texts)
+
+
+def _show_receipt(receipt: UploadReceipt, texts: Mapping[str, str]) -> None:
+    click.echo(texts["done"].format(count=receipt.keys_taken))
+    if receipt.keys_taken:
+        click.echo(texts["published"])
+    if receipt.changed_earlier:
+        click.echo(texts["changed"])
+    if receipt.partial:
+        click.echo(texts["partial"].format(reason=receipt.partial))
+    for warning in receipt.warnings:
+        click.echo(warning)
+
+
+def _ask_for_code(texts: Mapping[str, str]) -> str:
+    """The code as it is sent; asks again until it can be one."""
+
+    def read(typed: str) -> str:
+        try:
+            return read_code(typed)
+        except Mistyped as slip:
+            raise click.BadParameter(texts["mistyped"]) from slip
+
+    return str(click.prompt(texts["code"], value_proc=read))
+
+
+def _days_kept(opened: Phone, leave_out: Sequence[datetime]) -> frozenset[date]:
+    kept = frozenset(date(day.year, day.month, day.day) for day in leave_out)
+    if unknown := sorted(kept - {shared.day for shared in opened.days_to_share()}):
+        raise click.BadParameter(f"this phone has no key of {unknown[0]}", param_hint="--leave-out")
+    return kept
 
 
 def _person_agrees(opened: Phone, texts: Mapping[str, str], yes: bool, kept: Collection[date]) -> bool:
     """Shows what will be shared, day by day, and asks unless `yes`. The days in `kept` are not shared."""
-    days = opened.days_to_share()
-    if unknown := sorted(set(kept) - {shared.day for shared in days}):
-        raise click.BadParameter(f"this phone has no key of {unknown[0]}", param_hint="--leave-out")
     click.echo(texts["heading"])
-    for shared in days:
+    for shared in opened.days_to_share():
         if shared.day in kept:
             continue
         click.echo("  " + texts["today" if shared.is_today else "day"].format(day=shared.day.isoformat()))
+    click.echo(texts["details"])
     click.echo(texts["meaning"])
     if opened.store.registration().staged:
         click.echo(texts["staged"])
@@ -317,49 +376,53 @@ def poll(surroundings: Surroundings) -> None:
     with surroundings.open() as opened:
         with _progress_bar() as progress:
             report = opened.poll(progress)
-        _show_report(report)
+        _show_report(report, surroundings.texts)
         if not report.good:
             raise SystemExit(1)
 
 
 @contextmanager
 def _progress_bar() -> Iterator[PollProgress]:
-    columns = (TextColumn("files"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("files", total=None)
+    """A function to tell of each file; the bar appears with the first one."""
+    bar = Progress(TextColumn("files"), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True))
+    task = bar.add_task("files", total=None)
+    with ExitStack() as shown:
 
         def show(done: int, total: int) -> None:
+            if not bar.live.is_started:
+                shown.enter_context(bar)
             bar.update(task, completed=done, total=total)
 
         yield show
-        bar.update(task, total=bar.tasks[0].total or 0)
 
 
-def _show_report(report: PollReport) -> None:
+def _show_report(report: PollReport, texts: Mapping[str, str]) -> None:
     if report.key_change:
-        _show_key_change(report.key_change)
-    if not report.index_changed and report.good:
-        click.echo("Nothing new.")
+        _show_key_change(report.key_change, texts)
+    if report.good and not report.files_read:
+        click.echo(texts["nothing_new"])
     else:
-        click.echo(f"Files read: {report.files_read}, with {report.keys_read} keys.")
+        click.echo(texts["read"].format(files=report.files_read, keys=report.keys_read))
     met = sorted({exposure.day.isoformat() for exposure in report.exposures})
     if met:
-        click.echo(f"This phone was near a confirmed person on: {', '.join(met)}.")
+        click.echo(texts["met"].format(days=", ".join(met)))
     if report.withdrawn:
-        click.echo(f"Warnings withdrawn: {report.withdrawn}.")
+        click.echo(texts["withdrawn"].format(count=report.withdrawn))
     for failure in report.failures:
         words = printable(str(failure.error))
         click.echo(f"{failure.path}: {type(failure.error).__name__}: {words}", err=True)
     if report.files_unread:
-        click.echo(f"Files left for the next poll: {report.files_unread}.", err=True)
+        click.echo(texts["unread"].format(count=report.files_unread), err=True)
     if report.retry_at is not None:
-        click.echo(f"The registry asks to be left alone until {_utc(report.retry_at)}.", err=True)
-    click.echo(f"Next poll: {_utc(report.next_poll_at)}.")
+        click.echo(texts["pause"].format(time=_utc(report.retry_at)), err=True)
+    click.echo(texts["next"].format(time=_utc(report.next_poll_at)))
 
 
-def _show_key_change(change: KeyChange) -> None:
-    added, removed = (printable(", ".join(names)) or "none" for names in (change.added, change.removed))
-    click.echo(f"The registry's keys changed. New: {added}; gone: {removed}.")
+def _show_key_change(change: KeyChange, texts: Mapping[str, str]) -> None:
+    added, removed = (
+        printable(", ".join(names)) or texts["none"] for names in (change.added, change.removed)
+    )
+    click.echo(texts["keys_changed"].format(added=added, removed=removed))
 
 
 def _utc(seconds: float) -> str:
@@ -370,14 +433,14 @@ def _utc(seconds: float) -> str:
 @click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object.")
 @language_option
 @with_surroundings
-def card(surroundings: Surroundings, as_json: bool, language: Language) -> None:
+def card(surroundings: Surroundings, as_json: bool, language: Language | None) -> None:
     """Show the card: green, orange with the day and what to do, or out of date."""
     with surroundings.open() as opened:
         drawn = opened.card()
     if as_json:
         click.echo(json.dumps(card_members(drawn)))
         return
-    headline, *lines = card_lines(drawn, language)
+    headline, *lines = card_lines(drawn, language or surroundings.language)
     click.secho(headline, fg=COLOURS[drawn.state], bold=True)
     for line in lines:
         click.echo(line)

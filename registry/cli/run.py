@@ -13,23 +13,26 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from urllib.request import urlopen
 
 import click
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector
 from rich.console import Console
 
+from registry.cli.faults import told_plainly
 from registry.cli.first_run import prepare
 from registry.config import Settings, read_settings
 from registry.errors import ConfigurationError
 
 PATIENCE_SECONDS = 15.0
+STARTING_SECONDS = 60.0
 RESTART_PAUSE_SECONDS = 1.0
 PR_SET_PDEATHSIG = 1  # prctl(2)
 SIGTERM = int(signal.SIGTERM)
@@ -38,14 +41,12 @@ LIBC: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 @click.command()
+@told_plainly
 def run() -> None:
     """Start the embedded registry and say where its doors are. Ctrl-C ends it."""
-    try:
-        settings = read_settings()
-        with _only_one(settings):
-            supervise(settings)
-    except ConfigurationError as error:
-        raise click.ClickException(str(error)) from error
+    settings = read_settings()
+    with _only_one(settings):
+        supervise(settings)
 
 
 def supervise(settings: Settings) -> None:
@@ -68,16 +69,36 @@ def supervise(settings: Settings) -> None:
             _serve_metrics(settings.host, settings.metrics_port, metrics_dir)
         for child in children:
             child.start()
-        _print_doors(settings, first_run)
+        _wait_until_ready(settings, children[0], stop)
+        if not stop.came:
+            _print_doors(settings, first_run)
         while not stop.came:
             for child in children:
                 child.revive()
             time.sleep(0.2)
     finally:
         for child in children:
-            child.end()
+            # A terminal's Ctrl-C has reached the children too: a second signal on top would hurry them.
+            child.end(wait_first=2.0 if stop.number == signal.SIGINT else 0.0)
         shutil.rmtree(metrics_dir, ignore_errors=True)
     Console(stderr=True).print("Stopped. The same folder goes on where it was.")
+
+
+def _wait_until_ready(settings: Settings, web: "Child", stop: "StopSignal") -> None:
+    """Return when the web server answers or a signal came; ConfigurationError if it ends or never answers."""
+    deadline = time.monotonic() + STARTING_SECONDS
+    while not stop.came and not _answers(settings):
+        if not web.is_alive() or time.monotonic() > deadline:
+            raise ConfigurationError("the web server did not start; what it said stands above")
+        time.sleep(0.1)
+
+
+def _answers(settings: Settings) -> bool:
+    try:
+        with urlopen(f"http://{settings.host}:{settings.port}/readyz", timeout=5):
+            return True
+    except OSError:
+        return False
 
 
 def publish_command() -> list[str]:
@@ -95,22 +116,24 @@ def web_command(settings: Settings) -> list[str]:
         *("--bind", f"{settings.host}:{settings.port}"),
         *("--worker-class", "gthread", "--workers", str(settings.web_processes)),
         *("--threads", str(settings.web_threads)),
-        *("--keep-alive", "5", "--graceful-timeout", "5", "--timeout", "60"),
+        *("--keep-alive", "5", "--graceful-timeout", "3", "--timeout", "60"),
         # Loaded once and forked: a killed worker is back at once. No connection is open by then.
-        *("--preload", "--log-level", "warning", "--no-control-socket"),
+        *("--preload", "--no-control-socket"),
+        *("--log-level", "warning", "--logger-class", "registry.cli.web_log.WebLog"),
     ]
 
 
 class StopSignal:
-    """Set by SIGINT or SIGTERM."""
+    """Set by SIGINT or SIGTERM; `number` says by which."""
 
     def __init__(self) -> None:
         self.came = False
+        self.number: int | None = None
         signal.signal(signal.SIGINT, self._note)
         signal.signal(signal.SIGTERM, self._note)
 
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
-        self.came = True
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self.came, self.number = True, number
 
 
 @dataclass
@@ -130,9 +153,13 @@ class Child:
             self.command, env=self.environment, preexec_fn=_end_with_parent if LIBC else None
         )
 
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+        return self.process is not None and self.process.poll() is None
+
     def revive(self) -> None:
         """Start it again if it died, with a pause between starts."""
-        if self.process is None or self.process.poll() is None:
+        if self.process is None or self.is_alive():
             return
         if time.monotonic() - self.started_at >= RESTART_PAUSE_SECONDS:
             click.echo(
@@ -140,9 +167,13 @@ class Child:
             )
             self.start()
 
-    def end(self) -> None:
-        """Ask it to end, wait, and kill it if it does not."""
-        if self.process is None or self.process.poll() is not None:
+    def end(self, *, wait_first: float) -> None:
+        """Wait, in seconds, for it to end by itself; then ask it to, wait, and kill it if it does not."""
+        if self.process is None:
+            return
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(wait_first)
+        if not self.is_alive():
             return
         self.process.terminate()
         try:
@@ -162,8 +193,8 @@ def _end_with_parent() -> None:
 @contextmanager
 def _only_one(settings: Settings) -> Iterator[None]:
     """One embedded registry a folder. The lock ends with the process, however it ends."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    with (settings.data_dir / "run.lock").open("w") as lock:
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with os.fdopen(os.open(settings.data_dir / "run.lock", os.O_WRONLY | os.O_CREAT, 0o600), "w") as lock:
         try:
             flock(lock, LOCK_EX | LOCK_NB)
         except BlockingIOError as error:

@@ -15,7 +15,10 @@ db = SQLAlchemy(disable_autonaming=True)
 def attach(app: Flask, url: str) -> None:
     """Connect `app` to the database at `url`; sessions end with each request."""
     app.config["SQLALCHEMY_DATABASE_URI"] = url
-    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {} if url.startswith("sqlite") else {"pool_pre_ping": True}
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {
+        "pool_pre_ping": not url.startswith("sqlite"),
+        "hide_parameters": True,
+    }
     db.init_app(app)
     with app.app_context():
         prepare_engine(db.engine)

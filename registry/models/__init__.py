@@ -17,12 +17,13 @@ from registry.models.health_authority import HealthAuthority, HealthAuthorityKey
 from registry.models.lease import Lease
 from registry.models.official import Official, PortalSession, SignInLink
 from registry.models.replay import CollectedAnswer, CollectingChaff, IssuedAnswer, IssuingChaff
-from registry.models.sessions import open_database, prepare_engine, transaction
+from registry.models.sessions import forget_journal, open_database, prepare_engine, transaction
 
 __all__ = [
     "ApiKey", "Authority", "Authorization", "Batch", "BatchState", "CertificateKey", "CollectedAnswer",
     "CollectingBase", "CollectingChaff", "DiagnosisKey", "ExportFile", "ExportSigningKey",
     "HealthAuthority", "HealthAuthorityKey", "IssuedAnswer", "IssuingBase", "IssuingChaff", "KeyRelease",
     "Lease", "Official", "PortalSession", "SignInLink", "VerificationCode", "VerificationToken",
+    "forget_journal",
     "open_database", "prepare_engine", "transaction",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ cannot be turned back. The functions write in the caller's transaction.
 """
 
 import hashlib
+import math
 import secrets
 
 from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String, delete, select, update
@@ -12,6 +13,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from registry.models.bases import IN_KEY_ORDER, IssuingBase
 
+EXPIRY_GRAIN_SECONDS = 900
 LINK_LIFE_SECONDS = 86_400
 SESSION_LIFE_SECONDS = 8 * 3600
 """A shift. Ended earlier by signing out or by disabling the official."""
@@ -58,7 +60,7 @@ def new_sign_in_link(
 ) -> str:
     """Token of a fresh link for the official: 43 URL-safe characters, shown now or never."""
     token = secrets.token_urlsafe(32)
-    expires_at = int(now) + life_seconds
+    expires_at = _rounded(now + life_seconds)
     session.add(SignInLink(token_hash=_token_hash(token), official_id=official_id, expires_at=expires_at))
     session.flush()
     return token
@@ -90,7 +92,7 @@ def redeem_sign_in_link(session: Session, token: str, now: float) -> str | None:
         PortalSession(
             token_hash=_token_hash(session_token),
             official_id=official_id,
-            expires_at=int(now) + SESSION_LIFE_SECONDS,
+            expires_at=_rounded(now + SESSION_LIFE_SECONDS),
         )
     )
     session.flush()
@@ -117,3 +119,8 @@ def end_session(session: Session, token: str) -> None:
 
 def _token_hash(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+def _rounded(moment: float) -> int:
+    # Up to a quarter of an hour, so that no row tells when an official signed in.
+    return math.ceil(moment / EXPIRY_GRAIN_SECONDS) * EXPIRY_GRAIN_SECONDS

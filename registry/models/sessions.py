@@ -14,11 +14,38 @@ from sqlalchemy.orm import Session
 BUSY_TIMEOUT_MS = 30_000
 
 
-def open_database(url: str) -> Engine:
-    """An engine on `url` (sqlite:/// or postgresql+psycopg://), prepared as `prepare_engine` says."""
-    engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+def open_database(url: str, *, lock_seconds: int | None = None) -> Engine:
+    """An engine on `url` (sqlite:/// or postgresql+psycopg://), prepared as `prepare_engine` says.
+
+    With `lock_seconds`, PostgreSQL gives up waiting for a lock after that long, and ends a transaction that
+    does nothing for three times as long: a process that was frozen must not hold up its successor.
+    """
+    # An error's text reaches a log; what a row held must not.
+    engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"), hide_parameters=True)
     prepare_engine(engine)
+    if lock_seconds is not None and engine.dialect.name == "postgresql":
+
+        @event.listens_for(engine, "connect")
+        def _impatient(dbapi_connection: Any, _record: object) -> None:
+            with dbapi_connection.cursor() as cursor:
+                cursor.execute(f"SET lock_timeout = '{lock_seconds}s'")
+                cursor.execute(f"SET idle_in_transaction_session_timeout = '{3 * lock_seconds}s'")
+            dbapi_connection.commit()
+
     return engine
+
+
+def forget_journal(engine: Engine) -> None:
+    """Empty SQLite's write-ahead log, in which deleted rows would lie on; nothing on another database.
+
+    Readers at work keep it from being emptied; then the next call does it.
+    """
+    if engine.dialect.name == "sqlite":
+        connection = engine.raw_connection()
+        try:
+            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            connection.close()
 
 
 def prepare_engine(engine: Engine) -> None:

@@ -5,15 +5,20 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 
 import pytest
 from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from registry.cli import main
+from registry.app import CertificateSigners, Publisher, publisher
+from registry.cli import main, operator
 from registry.cli.first_run import prepare
 from registry.config import Settings, read_settings
+from registry.lifecycle.retire import RetiredCollecting
+
+FORGOTTEN = (None, RetiredCollecting())
 
 
 @pytest.fixture
@@ -90,11 +95,79 @@ def test_another_authority_is_registered_by_its_public_key(
     assert "nowhere.pem" in bad.output
 
 
+@pytest.mark.parametrize("region", ["CHINA", "../../x", "X", ""])
+def test_a_region_that_is_none_is_refused_before_it_can_stop_publishing(
+    registry: Callable[..., Result], tmp_path: Path, region: str
+) -> None:
+    (tmp_path / "theirs.pem").write_bytes(a_public_key())
+    said = registry(*other_authority(region), "--public-key", f"k1={tmp_path / 'theirs.pem'}")
+    assert said.exit_code == 2
+    assert registry("publish").exit_code == 0
+
+
+def test_an_authority_that_is_there_is_changed_only_on_purpose(
+    registry: Callable[..., Result], tmp_path: Path
+) -> None:
+    (tmp_path / "theirs.pem").write_bytes(a_public_key())
+    words = (*other_authority("XB"), "--public-key", f"k1={tmp_path / 'theirs.pem'}")
+    assert registry(*words).exit_code == 0
+    assert "--replace" in registry(*words).output
+    assert registry(*words, "--replace").exit_code == 0
+
+
+def other_authority(region: str) -> tuple[str, ...]:
+    return ("authority", "add", "org.other", "--issuer", "i", "--audience", "a", "--region", region)
+
+
+def a_public_key() -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def test_rotating_the_certificate_key_lets_both_sign_and_be_checked(
+    registry: Callable[..., Result], settings: Settings
+) -> None:
+    said = registry("keys", "rotate-certificate")
+    assert said.exit_code == 0, said.output
+    assert len(list((settings.keys_dir / "certificate").glob("*.pem"))) == 2
+    signer = CertificateSigners(settings, time.time)[settings.health_authority_id]
+    assert said.output.startswith(signer.key_id)
+
+
+@pytest.mark.parametrize("days", ["-1", "99999999999", "many"])
+def test_an_overlap_that_is_none_changes_nothing(registry: Callable[..., Result], days: str) -> None:
+    assert registry("keys", "rotate", "--overlap-days", days).exit_code == 2
+    assert registry("keys", "list").output.count("XA_export") == 1
+
+
+@pytest.mark.parametrize("words", [("publish",), ("retire",), ("keys", "list"), ("official", "link")])
+def test_a_folder_that_is_no_registrys_is_named_without_a_traceback(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGISTRY_DATA_DIR", str(tmp_path / "nothing"))
+    said = CliRunner().invoke(main, list(words))
+    assert said.exit_code == 1
+    assert "is no registry's folder yet" in said.output
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_retiring_goes_on_when_publishing_cannot(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    (settings.keys_dir / "export" / "XA_export-1.pem").unlink()
+    retired = []
+    worker = publisher(settings, time.time)
+    monkeypatch.setattr(Publisher, "retire", lambda self: retired.append(self) or FORGOTTEN)
+    stop = Event()
+    monkeypatch.setattr(operator, "Event", lambda: stop)
+    monkeypatch.setattr(operator, "_pause", lambda _: stop.set() or 0)
+    operator._publish_for_ever(worker)
+    assert len(retired) == 1
+
+
 def test_retiring_says_what_is_gone(registry: Callable[..., Result]) -> None:
     said = registry("retire")
     assert said.exit_code == 0
-    assert "keys: 0" in said.output
-    assert "codes: 0" in said.output
+    assert "issuing: 0 codes" in said.output
+    assert "0 keys" in said.output
 
 
 def test_every_command_explains_itself(registry: Callable[..., Result]) -> None:

@@ -1,8 +1,12 @@
 """`registry run` as its user meets it: a first start, the doors, a second start, the end."""
 
 import json
+import os
 import signal
+import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +76,56 @@ def test_one_signal_ends_all_processes(running: Running, number: signal.Signals)
     assert still_alive(family) == []
 
 
+def test_what_a_first_start_makes_is_for_its_owner_only(running: Running) -> None:
+    running.start()
+    made = [path for path in running.folder.rglob("*") if "public" not in path.parts and path.is_file()]
+    open_to_others = [str(path) for path in made if path.stat().st_mode & 0o077]
+    assert open_to_others == []
+    assert any(path.name.endswith(".sqlite") for path in made)
+    assert stat.S_IMODE(running.folder.stat().st_mode) == 0o700
+
+
+def test_a_web_server_that_cannot_start_is_told_instead_of_doors(running: Running) -> None:
+    running.start()
+    running.stop()
+    (running.folder / "keys" / "token" / "t1.pem").chmod(0o644)
+    with pytest.raises(AssertionError, match="did not start"):
+        running.start()
+    assert running.process is not None
+    assert running.process.wait(30) == 1
+
+
+def test_a_terminals_interrupt_reaches_all_at_once_and_ends_quietly(running: Running) -> None:
+    for _ in range(3):
+        running.start()
+        for _ in range(3):
+            running.get("/")
+        with socket.create_connection(("127.0.0.1", running.port)) as half_sent:
+            half_sent.sendall(b"POST /v1/publish HTTP/1.1\r\nHost: a\r\n")
+            assert running.process is not None
+            os.killpg(running.process.pid, signal.SIGINT)
+            assert running.process.wait(30) == 0
+    said = running.log_path.read_text()
+    assert "SIGKILL" not in said
+    assert "Traceback" not in said
+
+
+def test_a_request_that_cannot_be_read_leaves_nothing_of_its_caller_in_the_log(running: Running) -> None:
+    running.start()
+    for junk in (
+        b"POST /v?c=planted HTTP/9.9\r\n\r\n",
+        b"\x16\x03\x01planted\r\n\r\n",
+        b"get /planted\r\n\r\n",
+    ):
+        with socket.create_connection(("127.0.0.1", running.port)) as caller:
+            caller.sendall(junk + b"\r\n\r\n")
+            caller.settimeout(10)
+            caller.recv(1000)
+    said = running.log_path.read_text()
+    assert "planted" not in said
+    assert "Invalid request" not in said
+
+
 def test_a_killed_supervisor_leaves_nothing_behind_that_holds_the_port(running: Running) -> None:
     running.start()
     family = running.descendants()
@@ -115,6 +169,10 @@ def test_production_refuses_a_demonstration_folder(running: Running) -> None:
     production = Running(running.folder, REGISTRY_PROFILE="production", REGISTRY_REGION="CN-HB")
     with pytest.raises(AssertionError, match="belongs to a demo registry"):
         production.start()
+    words = [sys.executable, "-m", "registry.cli", "publish"]
+    said = subprocess.run(words, env=production.environment, capture_output=True, text=True)
+    assert said.returncode == 1
+    assert "belongs to a demo registry" in said.stderr
 
 
 def test_metrics_have_a_port_of_their_own_and_are_off_without_it(tmp_path: Path) -> None:

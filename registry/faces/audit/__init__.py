@@ -18,11 +18,10 @@ from registry.storage import Storage
 
 @dataclass(frozen=True)
 class AuditFace:
-    """What the auditors' face needs: the public files, and the region whose index it shows."""
+    """What the auditors' face needs: the public files, and whether this is a demonstration."""
 
     storage: Storage
     profile: str
-    regions: tuple[str, ...]
 
 
 def create_audit_app(face: AuditFace) -> Flask:
@@ -47,10 +46,14 @@ def create_audit_app(face: AuditFace) -> Flask:
 
     @app.get("/audit/")
     def batches() -> str:
+        trust = _trust(face.storage)
+        indexes = [_index(face.storage, region) for region in trust.regions]
+        names = [file.path for index in indexes for window in index.windows for file in window.files]
         return render_template(
             "batches.html",
-            indexes=[_index(face.storage, region) for region in face.regions],
-            trust=_trust(face.storage),
+            indexes=indexes,
+            newest=names[-1] if names else None,
+            trust=trust,
             exposures=EXPOSURES,
             trust_path=TRUST_PATH,
         )

@@ -1,0 +1,105 @@
+"""`registry authority`: other health authorities whose verification certificates are accepted."""
+
+import re
+import time
+from pathlib import Path
+
+import click
+from sqlalchemy import delete
+from sqlalchemy.orm import Session
+
+from registry.app import check_folder
+from registry.cli.faults import told_plainly
+from registry.cli.first_run import YEAR
+from registry.config import read_settings
+from registry.errors import RegistryError
+from registry.models import HealthAuthority, HealthAuthorityKey, open_database, transaction
+from registry.protocol.certificate import load_public_key
+from registry.protocol.regions import check_region
+
+NAME = re.compile(r"[a-z0-9._-]{1,64}")
+
+
+@click.group()
+def authority() -> None:
+    """Health authorities whose verification certificates are accepted."""
+
+
+@authority.command()
+@click.argument("health_authority_id")
+@click.option("--issuer", required=True, help="`iss` of its certificates.")
+@click.option("--audience", required=True, help="`aud` of its certificates.")
+@click.option(
+    "--region", "regions", multiple=True, required=True, help="Region of its keys; may be repeated."
+)
+@click.option(
+    "--public-key",
+    "public_keys",
+    multiple=True,
+    required=True,
+    metavar="KID=FILE",
+    help="A P-256 public key as PEM, by its key id; may be repeated.",
+)
+@click.option("--replace", is_flag=True, help="Change an authority that is registered already.")
+@told_plainly
+def add(
+    health_authority_id: str,
+    issuer: str,
+    audience: str,
+    regions: tuple[str, ...],
+    public_keys: tuple[str, ...],
+    replace: bool,
+) -> None:
+    """Accept the certificates of another authority, under the public keys given."""
+    settings = read_settings()
+    check_folder(settings)
+    name = health_authority_id.lower()
+    _check_words(name, issuer, audience)
+    known_regions = _read_regions(regions)
+    pems = dict(_read_public_key(pair) for pair in public_keys)
+    now = int(time.time())
+    times = {"not_before": now, "not_after": now + YEAR}
+    with Session(open_database(settings.collecting_database_url)) as session, transaction(session):
+        if session.get(HealthAuthority, name) and not replace:
+            raise click.ClickException(f"{name} is registered already: --replace changes it")
+        session.merge(
+            HealthAuthority(
+                id=name, certificate_issuer=issuer, certificate_audience=audience, regions=known_regions
+            )
+        )
+        session.flush()
+        session.execute(delete(HealthAuthorityKey).where(HealthAuthorityKey.health_authority_id == name))
+        session.add_all(
+            HealthAuthorityKey(health_authority_id=name, key_id=key_id, public_key_pem=pem, **times)
+            for key_id, pem in pems.items()
+        )
+    click.echo(f"{name}: {len(pems)} key(s), regions {', '.join(known_regions)}")
+
+
+def _check_words(name: str, issuer: str, audience: str) -> None:
+    if not NAME.fullmatch(name):
+        raise click.BadParameter("takes 1 to 64 of a-z, 0-9, dot, hyphen, underscore", param_hint="ID")
+    for hint, word in (("--issuer", issuer), ("--audience", audience)):
+        if not 1 <= len(word) <= 200:
+            raise click.BadParameter("takes 1 to 200 characters", param_hint=hint)
+
+
+def _read_regions(regions: tuple[str, ...]) -> list[str]:
+    """A set, sorted. A code that is none would stop publishing and could stand in no file's name."""
+    found = sorted({region.upper() for region in regions})
+    for region in found:
+        try:
+            check_region(region)
+        except RegistryError as error:
+            raise click.BadParameter(str(error), param_hint="--region") from error
+    return found
+
+
+def _read_public_key(pair: str) -> tuple[str, str]:
+    key_id, _, name = pair.partition("=")
+    try:
+        pem = Path(name).read_text()
+        load_public_key(pem)
+    except (OSError, UnicodeDecodeError, RegistryError) as error:
+        raise click.BadParameter(f"{pair}: {error}", param_hint="--public-key") from error
+    return key_id, pem
