@@ -34,9 +34,10 @@ MEANINGS = {
 
 DESCRIPTION = (
     "Phones, laboratories and hospital systems speak these contracts, which are those of the field's "
-    "reference servers. Every answer of a POST endpoint, errors included, is a JSON object of one size that "
-    "carries random `padding`, and leaves at a multiple of 300 ms after arrival. Unknown members of requests "
-    "are passed over. `X-Chaff` with any value makes a call one of cover traffic: 200, and only `padding`."
+    "reference servers. Every answer of a POST endpoint, errors included, is a JSON object with random "
+    "`padding`, has one size from its status line to its last byte, and leaves at a multiple of 300 ms after "
+    "arrival. Unknown members of requests are passed over. `X-Chaff` with any value makes a call one of "
+    "cover traffic: 200, and only `padding`."
 )
 
 

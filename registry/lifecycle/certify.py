@@ -1,7 +1,8 @@
 """Step 2 of a key's life: a code becomes a token, and the token a certificate that names exactly these keys.
 
 A code gives one token and a token one certificate; a lost reply is repeated from `replay`. Must never learn
-a key (only its HMAC comes here), and must never keep a code, token or certificate readable.
+a key (only its HMAC comes here), must never keep a code, token or certificate readable, and keeps no date
+beyond the code or token that it stands for.
 """
 
 import hashlib
@@ -101,8 +102,9 @@ def verify_code(
         raise Refusal(
             RefusalCode.UNSUPPORTED_TEST_TYPE, f"the code is for a {row.report_type} result: accept it too"
         )
-    row.claimed = True
     verified = _issue_token(session, row, token_signer, policy, now)
+    # The token has the dates from here on; a repeated reply is unsealed with its own.
+    row.claimed, row.test_date, row.onset_date = True, None, None
     if repeatable and claim_answer(session, shelf, name):
         keep_answer(session, shelf, name, key, _write_answer(verified))
     return verified
@@ -138,12 +140,13 @@ def certify(
             .filter_by(token_id_hash=_token_id_hash(str(claims.get("jti"))), authority_id=authority.id)
             .with_for_update()
         )
-        if row is None or row.expires_at <= now or claims.get("sub") != _subject(row):
+        if row is None or row.expires_at <= now or not (row.used or claims.get("sub") == _subject(row)):
             raise Refusal(RefusalCode.TOKEN_EXPIRED, "the token has expired: start again with a new code")
         if not row.used:
-            row.used = True
             certificate = _certificate(authority, row.report_type, row.onset_date, ekeyhmac_text, policy, now)
             encoded = encode_certificate(certificate, certificate_signer)
+            # The certificate, sealed below, has the onset from here on; the dates are needed no more.
+            row.used, row.test_date, row.onset_date = True, None, None
             claim_answer(session, shelf, name)
             keep_answer(session, shelf, name, key, encoded.encode("ascii"))
             return encoded

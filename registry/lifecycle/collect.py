@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-from sqlalchemy import and_, bindparam, select
+from sqlalchemy import and_, bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
 from registry.errors import CertificateInvalid, Malformed, Refusal, RefusalCode
@@ -36,7 +36,7 @@ from registry.lifecycle.upload_rules import (
 )
 from registry.models import DiagnosisKey, HealthAuthority, HealthAuthorityKey, KeyRelease
 from registry.protocol.certificate import VerificationCertificate, check_certificate, load_public_key
-from registry.protocol.encoding import decode_base64
+from registry.protocol.encoding import decode_base64, encode_base64
 from registry.protocol.intervals import EMBARGO_INTERVALS, interval_at
 from registry.protocol.keys import REPORT_TYPES, ReportType, TemporaryExposureKey
 from registry.protocol.mac import MacSegment, mac_matches
@@ -50,6 +50,7 @@ _public_key = lru_cache(maxsize=256)(load_public_key)
 # Made once: putting a statement together costs more than running it.
 _AUTHORITY_AND_LIVE_KEYS = (
     select(
+        HealthAuthority.id,
         HealthAuthority.certificate_issuer,
         HealthAuthority.certificate_audience,
         HealthAuthority.regions,
@@ -64,7 +65,14 @@ _AUTHORITY_AND_LIVE_KEYS = (
             HealthAuthorityKey.not_after > bindparam("now"),
         ),
     )
-    .where(HealthAuthority.id == bindparam("authority_id"))
+    # Existing servers make ids small, so apps write them as they like. Databases differ in what they do to
+    # letters beyond ASCII: hence also the id exactly as it was registered.
+    .where(
+        or_(
+            HealthAuthority.id == bindparam("authority_id"),
+            func.lower(HealthAuthority.id) == bindparam("lower_id"),
+        )
+    )
 )
 
 
@@ -100,7 +108,7 @@ def collect_upload(
 ) -> CollectedUpload:
     """Check an upload and store its keys in the caller's transaction.
 
-    1. The health authority is registered and has regions.
+    1. The health authority is registered, in large letters or small, and has regions.
     2. The certificate holds: a live key's signature, issuer, audience, times.
     3. Unless the same certificate, keys and `hmacKey` came within the last day: then that answer again.
     4. The certificate names exactly these keys (HMAC).
@@ -150,30 +158,48 @@ def collect_upload(
 
 
 def _authority(session: Session, authority_id: str, now: float) -> _Authority:
-    rows = session.execute(_AUTHORITY_AND_LIVE_KEYS, {"authority_id": authority_id, "now": now}).all()
-    if not rows:
+    asked = {"authority_id": authority_id, "lower_id": authority_id.lower(), "now": now}
+    found = session.execute(_AUTHORITY_AND_LIVE_KEYS, asked).all()
+    # Should two ids differ in nothing but their case, each is found by its own spelling alone.
+    exact = [row for row in found if row.id == authority_id]
+    rows = exact or found
+    if len({row.id for row in rows}) != 1:
         raise Refusal(RefusalCode.UNKNOWN_HEALTH_AUTHORITY_ID, "the healthAuthorityID is not registered here")
-    issuer, audience, regions, _key_id, _pem = rows[0]
+    registered_id, issuer, audience, regions, _key_id, _pem = rows[0]
     if not regions:
         raise Refusal(
             RefusalCode.HEALTH_AUTHORITY_MISSING_REGION_CONFIG,
             "the health authority has no region: its operator must give it one",
         )
     keys = {row.key_id: _public_key(row.public_key_pem) for row in rows if row.key_id is not None}
-    return _Authority(authority_id, issuer, audience, tuple(sorted(set(regions))), keys)
+    return _Authority(registered_id, issuer, audience, tuple(sorted(set(regions))), keys)
 
 
 def _identity(upload: Upload) -> bytes:
     """What makes two uploads the same: certificate, keys in any order, `hmacKey`; nothing else.
 
-    The certificate's signature and `hmacKey` hold far more than the 128 bits that `replay` asks for.
+    Keys and `hmacKey` count as the bytes that they are, however they are spelled. The certificate's signature
+    and `hmacKey` hold far more than the 128 bits that `replay` asks for.
     """
     keys = sorted(
-        f"{key.key_text}.{key.rolling_start_interval_number}.{key.rolling_period}.{key.transmission_risk}"
+        [
+            _one_spelling(key.key_text),
+            key.rolling_start_interval_number,
+            key.rolling_period,
+            key.transmission_risk,
+        ]
         for key in upload.keys
     )
-    asked = json.dumps([upload.certificate, upload.hmac_key_text, keys])
+    asked = json.dumps([upload.certificate, _one_spelling(upload.hmac_key_text), keys])
     return hashlib.sha256(asked.encode("ascii")).digest()
+
+
+def _one_spelling(text: str) -> str:
+    """The one base64 of these bytes; what is no base64 stays as it is, and can be no other text's bytes."""
+    try:
+        return encode_base64(decode_base64(text))
+    except Malformed:
+        return text
 
 
 def _check_mac(upload: Upload, certificate: VerificationCertificate) -> None:
@@ -204,8 +230,8 @@ def _store(
     accepted = findings.accepted
     reading = RevisionTokenReading.of(upload.revision_token, revision_keys)
     # A negative result says that a key must not go out: of a key that was never here nothing is stored.
-    revoking = accepted[0].report_type == ReportType.REVOKED
-    inserted = frozenset() if revoking else _insert(session, accepted, authority, upload.traveler)
+    stored = [key for key in accepted if key.report_type != ReportType.REVOKED]
+    inserted = _insert(session, stored, authority, upload.traveler)
     _insert_releases(session, [key for key in accepted if key.key_data in inserted], authority)
     revise_stored_keys(session, [key for key in accepted if key.key_data not in inserted], reading)
     oldest_end = interval_at(now) - policy.max_age_intervals

@@ -71,7 +71,10 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class KeyFindings:
-    """Outcome of judging keys one by one. `error` and `warnings` count keys as the client ordered them."""
+    """Outcome of judging keys one by one. `error` and `warnings` count keys as the client ordered them.
+
+    Nothing is accepted, and there is no error, if every key lies too far from the onset of symptoms.
+    """
 
     accepted: tuple[TemporaryExposureKey, ...]
     error: str
@@ -101,7 +104,11 @@ def judge_keys(
     policy: CollectionPolicy,
     now: float,
 ) -> KeyFindings:
-    """Judge each key by itself. Refuses with `bad_request` if there are none, too many, or none is left."""
+    """Judge each key by itself. Refuses with `bad_request` if there are none or too many.
+
+    Also if none is left and one of them was faulty. Keys that only lie too far from the onset are no fault,
+    not even all of them: phones of one make cannot tell a part of an upload from the whole.
+    """
     if not 1 <= len(keys) <= policy.max_keys:
         raise Refusal(
             RefusalCode.BAD_REQUEST,
@@ -127,10 +134,8 @@ def judge_keys(
     error = "; ".join(_about(positions, fault) for fault, positions in faults.items())
     far = f"over {policy.max_onset_days} days from the onset of symptoms, left out"
     warnings = (_about(distant, far),) if distant else ()
-    if not accepted:
-        raise Refusal(
-            RefusalCode.BAD_REQUEST, "no key is left: " + "; ".join(filter(None, (error, *warnings)))
-        )
+    if not accepted and error:
+        raise Refusal(RefusalCode.BAD_REQUEST, "no key is left: " + "; ".join((error, *warnings)))
     return KeyFindings(tuple(accepted), error, warnings)
 
 
@@ -143,7 +148,7 @@ def check_together(keys: Sequence[TemporaryExposureKey], policy: CollectionPolic
     if len({key.key_data for key in keys}) < len(keys):
         raise Refusal(RefusalCode.BAD_REQUEST, "a key is in the upload twice, and not in the same words")
     starts = Counter(key.rolling_start_interval_number for key in keys)
-    if max(starts.values()) > policy.max_same_start:
+    if max(starts.values(), default=0) > policy.max_same_start:
         raise Refusal(
             RefusalCode.BAD_REQUEST, f"more than {policy.max_same_start} keys begin at the same interval"
         )

@@ -2,7 +2,7 @@
 
 A JWT with the claims that existing key servers read (exposure-notifications-verification-server,
 "certificate"). It is all that joins the issuing half to the collecting half, so it carries no code, no
-official and no test date. Stricter than its models: `exp` and `iat` are required, a life is bounded.
+official and no test date. Stricter than its models: `exp` is required, a life is bounded.
 """
 
 from collections.abc import Mapping
@@ -40,12 +40,16 @@ __all__ = [
 ]
 
 MAX_LIFE_SECONDS = 24 * 3600
+HEAD_START_SECONDS = 60
+"""Added to the longest life: issuers let it begin a little before they sign, for clocks that are behind."""
+
 _MAC_BYTES = 32
+_LAST_SECOND = 2**53 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class VerificationCertificate:
-    """What a certificate says. Times are unix seconds."""
+    """What a certificate says. Times are unix seconds; other issuers' may have fractions."""
 
     issuer: str
     audience: str
@@ -54,13 +58,15 @@ class VerificationCertificate:
     tekmac: str
     """Base64 of 32 bytes, as the phone sent it in `ekeyhmac`."""
     symptom_onset_interval: int | None
-    issued_at: int
-    not_before: int
-    expires_at: int
+    issued_at: float | None
+    """None if its issuer does not say."""
+    not_before: float | None
+    """None as well; what has none begins when it was issued."""
+    expires_at: float
 
 
 def encode_certificate(certificate: VerificationCertificate, signer: CertificateSigner) -> str:
-    """The signed token. `symptomOnsetInterval` is left out where no onset is known."""
+    """The signed token. What is None is left out."""
     claims: dict[str, object] = {
         "iss": certificate.issuer,
         "aud": certificate.audience,
@@ -69,10 +75,9 @@ def encode_certificate(certificate: VerificationCertificate, signer: Certificate
         "exp": certificate.expires_at,
         "reportType": certificate.report_type,
         "tekmac": certificate.tekmac,
+        "symptomOnsetInterval": certificate.symptom_onset_interval,
     }
-    if certificate.symptom_onset_interval is not None:
-        claims["symptomOnsetInterval"] = certificate.symptom_onset_interval
-    return encode_jwt(claims, signer)
+    return encode_jwt({name: value for name, value in claims.items() if value is not None}, signer)
 
 
 def check_certificate(
@@ -87,9 +92,13 @@ def check_certificate(
 
     1. It is an ES256 token whose `kid` is known.
     2. Its signature verifies.
-    3. It states issuer, audience, times, a report type and a MAC of 32 bytes.
+    3. It states issuer, audience, its end, a report type and a MAC of 32 bytes.
     4. Issuer and audience are exactly the expected ones.
-    5. It lives 24 hours at most, has begun and has not ended. No leeway, as in existing servers.
+    5. It lives 24 hours at most (and `HEAD_START_SECONDS`), has begun and has not ended. No leeway, as in
+       existing servers. `iat` and `nbf` count only if they are there (RFC 7519 §4.1); without both, 24 hours
+       are counted from now.
+
+    An onset that is null or no interval that could be is taken as not stated.
 
     Raises CertificateExpired if all but its end holds, CertificateInvalid for everything else.
     """
@@ -117,26 +126,52 @@ def _read_claims(members: dict[str, Any]) -> VerificationCertificate:
     tekmac = claims.text("tekmac")
     if len(decode_base64(tekmac)) != _MAC_BYTES:
         raise Malformed(f"certificate: 'tekmac' must be {_MAC_BYTES} bytes in base64")
-    onset = (
-        claims.integer("symptomOnsetInterval", most=LAST_INTERVAL) if "symptomOnsetInterval" in claims else 0
-    )
-    issued_at = claims.integer("iat")
+    issued_at = _numeric_date(members, "iat")
+    not_before = _numeric_date(members, "nbf")
+    expires_at = _numeric_date(members, "exp")
+    if expires_at is None:
+        raise Malformed("certificate: 'exp' must be there")
     return VerificationCertificate(
         issuer=claims.text("iss"),
         audience=claims.text("aud"),
         report_type=report_type,
         tekmac=tekmac,
-        symptom_onset_interval=onset or None,  # issuers in other languages write their zero for "unknown"
+        symptom_onset_interval=_onset(members.get("symptomOnsetInterval")),
         issued_at=issued_at,
-        not_before=claims.integer("nbf") if "nbf" in claims else issued_at,
-        expires_at=claims.integer("exp"),
+        not_before=issued_at if not_before is None else not_before,
+        expires_at=expires_at,
     )
 
 
+def _numeric_date(members: Mapping[str, Any], name: str) -> float | None:
+    """Unix seconds, with a fraction or without (NumericDate, RFC 7519 §2); None for what is not there."""
+    value = members.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LAST_SECOND:
+        raise Malformed(f"certificate: '{name}' must be a number of seconds since 1970")
+    return value
+
+
+def _onset(value: object) -> int | None:
+    """The interval, or None for what is none: null, no day that could be, and 0, which issuers in other
+    languages write for "unknown". Raises Malformed for what is no whole number.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise Malformed("certificate: 'symptomOnsetInterval' must be a whole number")
+    return value if 0 < value <= LAST_INTERVAL else None
+
+
 def _check_life(certificate: VerificationCertificate, now: float) -> None:
-    if not 0 < certificate.expires_at - certificate.issued_at <= MAX_LIFE_SECONDS:
-        raise CertificateInvalid("the certificate must end after 'iat', at most 24 hours later")
-    if certificate.issued_at > now or certificate.not_before > now:
+    stated = certificate.not_before if certificate.issued_at is None else certificate.issued_at
+    if stated is not None and certificate.expires_at <= stated:
+        raise CertificateInvalid("the certificate must end after it begins")
+    begins = now if stated is None else stated
+    if certificate.expires_at - begins > MAX_LIFE_SECONDS + HEAD_START_SECONDS:
+        raise CertificateInvalid("the certificate must end within 24 hours of its beginning")
+    if any(time is not None and time > now for time in (certificate.issued_at, certificate.not_before)):
         raise CertificateInvalid("the certificate's time has not begun: compare the servers' clocks")
     if certificate.expires_at <= now:
         raise CertificateExpired("the certificate has expired: ask for a new one")

@@ -1,8 +1,8 @@
 """Base64 as phones send it, and JSON as we write and read it.
 
-Base64 comes in two alphabets, with or without `=`; JSON objects arrive from strangers. Both are read
-strictly: one value has one spelling per alphabet, an object no repeated member, and whatever is wrong is
-`Malformed`, never a ValueError or a RecursionError of a library.
+Base64 comes in two alphabets, with or without `=` and line ends; JSON objects arrive from strangers. Both
+are read strictly otherwise: one value has one spelling per alphabet, an object no repeated member, and
+whatever is wrong is `Malformed`, never a ValueError or a RecursionError of a library.
 """
 
 import base64
@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from registry.errors import Malformed
 
 _URL_TO_STANDARD = str.maketrans("-_", "+/")
+_NO_LINE_ENDS = str.maketrans("", "", "\r\n")
 
 
 def encode_base64(content: bytes) -> str:
@@ -23,9 +24,11 @@ def encode_base64(content: bytes) -> str:
 def decode_base64(text: str) -> bytes:
     """Reads the standard or the URL alphabet (not a mixture), with all of its `=` or none of them.
 
-    Raises Malformed for anything else: other characters, white space, a wrong length, stray bits after
-    the last byte. (RFC 4648 §3.5; existing key servers accept the same four forms.)
+    Line ends (CR, LF) are passed over wherever they stand, as the decoder of existing servers does: some
+    phones' encoders break lines. Raises Malformed for anything else: other characters, other white space, a
+    wrong length, stray bits after the last byte. (RFC 4648 §3.5; existing key servers read these four forms.)
     """
+    text = text.translate(_NO_LINE_ENDS)
     if ("+" in text or "/" in text) and ("-" in text or "_" in text):
         raise Malformed("base64 mixes the standard and the URL alphabet")
     standard = text.translate(_URL_TO_STANDARD)
@@ -49,7 +52,7 @@ def encode_base64url(content: bytes) -> str:
 
 def decode_base64url(text: str) -> bytes:
     """Reads only what `encode_base64url` writes, so that a signed text has one spelling. Raises Malformed."""
-    if "=" in text or "+" in text or "/" in text:
+    if any(other in text for other in "=+/\r\n"):
         raise Malformed("not unpadded base64url")
     return decode_base64(text)
 

@@ -185,6 +185,40 @@ def test_a_refused_statement_leaves_nothing_behind(session: Session, clock: Fake
     assert count(session, Authorization) == count(session, VerificationCode) == 0
 
 
+HANDLE = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        HANDLE.replace("-", ""),
+        f"{{{HANDLE}}}",
+        f"urn:uuid:{HANDLE}",
+        f" {HANDLE}",
+        f"{HANDLE}\n",
+        "_".join(HANDLE.replace("-", "")),
+        "+" + HANDLE.replace("-", "")[1:],
+        HANDLE.replace("0", "٠"),
+        HANDLE.replace("a1b2c3d-4", "a1b2c3d4-"),
+        "",
+    ],
+)
+def test_a_handle_has_one_form(session: Session, clock: FakeClock, spelling: str) -> None:
+    """The standard library reads most of these as UUIDs; the caller would not find its code again."""
+    issue(session, replace(BY_LAB, uuid=HANDLE), clock)
+    with pytest.raises(Refusal) as refusal:
+        issue(session, replace(BY_LAB, uuid=spelling), clock)
+    assert refusal.value.code is RefusalCode.UNPARSABLE_REQUEST
+    with pytest.raises(Refusal) as refusal, transaction(session):
+        code_status(session, spelling, authority_id=AUTHORITY)
+    assert refusal.value.code is RefusalCode.CODE_NOT_FOUND
+    with pytest.raises(Refusal) as refusal, transaction(session):
+        expire_code(session, spelling, authority_id=AUTHORITY, now=clock())
+    assert refusal.value.code is RefusalCode.CODE_NOT_FOUND
+    with transaction(session):
+        assert not code_status(session, HANDLE.upper(), authority_id=AUTHORITY).claimed
+
+
 def test_the_same_handle_twice_is_refused_and_changes_nothing(session: Session, clock: FakeClock) -> None:
     handle = str(uuid4())
     first = issue(session, replace(BY_LAB, uuid=handle), clock)

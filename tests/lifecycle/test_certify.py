@@ -14,9 +14,17 @@ from sqlalchemy.orm import Session
 from registry.errors import Refusal, RefusalCode
 from registry.lifecycle.authorize import IssuingPolicy, Statement, authorize
 from registry.lifecycle.certify import VerifiedCode, certify, verify_code
-from registry.models import Authority, IssuedAnswer, VerificationToken, open_database, transaction
+from registry.models import (
+    Authority,
+    IssuedAnswer,
+    VerificationCode,
+    VerificationToken,
+    open_database,
+    transaction,
+)
 from registry.protocol.certificate import read_jwt
 from registry.protocol.encoding import encode_base64
+from registry.protocol.intervals import interval_of_date
 from tests.authority import AUTHORITY, LOOKUP_KEY, MadeSigner, found_issuing
 from tests.clock import FakeClock
 
@@ -177,6 +185,47 @@ def test_a_certificate_is_repeated_after_its_token_was_retired(desk: Desk) -> No
         desk.session.delete(desk.session.scalars(select(VerificationToken)).one())
     desk.clock.advance(600)
     assert desk.certify(token) == first
+
+
+def test_dates_go_with_the_code_to_its_token_and_no_further(desk: Desk) -> None:
+    code = desk.code()
+    assert dates(desk, VerificationCode) == (date(2026, 6, 14), date(2026, 6, 12))
+    verified = desk.verify(code)
+    assert dates(desk, VerificationCode) == (None, None)
+    assert dates(desk, VerificationToken) == (date(2026, 6, 14), date(2026, 6, 12))
+    with pytest.raises(Refusal):
+        desk.certify(verified.token, "AAAA")
+    assert dates(desk, VerificationToken) == (date(2026, 6, 14), date(2026, 6, 12)), "it is still to be used"
+    certificate = desk.certify(verified.token)
+    assert dates(desk, VerificationToken) == (None, None)
+    assert read_jwt(certificate)[1]["symptomOnsetInterval"] == interval_of_date(date(2026, 6, 12))
+
+
+def test_replies_are_repeated_and_refusals_are_the_same_when_the_dates_are_gone(desk: Desk) -> None:
+    code = desk.code()
+    verified = desk.verify(code)
+    first = desk.certify(verified.token)
+    assert desk.verify(code) == verified
+    assert (verified.test_date, verified.onset_date) == (date(2026, 6, 14), date(2026, 6, 12))
+    assert desk.certify(verified.token) == first
+    desk.clock.advance(1000)
+    renewed = read_jwt(desk.certify(verified.token))[1]
+    assert renewed["symptomOnsetInterval"] == read_jwt(first)[1]["symptomOnsetInterval"]
+    with pytest.raises(Refusal) as refused:
+        desk.verify(code, body=b"another")
+    assert refused.value.code == RefusalCode.CODE_INVALID
+    with pytest.raises(Refusal) as refused:
+        desk.certify(verified.token, encode_base64(b"n" * 32))
+    assert refused.value.code == RefusalCode.TOKEN_EXPIRED
+    assert "used" in str(refused.value)
+
+
+def dates(
+    desk: Desk, table: type[VerificationCode] | type[VerificationToken]
+) -> tuple[date | None, date | None]:
+    """(test, onset) of the only row, as they are stored."""
+    desk.session.rollback()
+    return tuple(desk.session.execute(select(table.test_date, table.onset_date)).one())
 
 
 def test_another_authoritys_code_is_unknown_here(desk: Desk) -> None:

@@ -11,10 +11,29 @@ from sqlalchemy.orm import Session
 
 from registry.errors import RefusalCode
 from registry.lifecycle.collect import CollectedUpload
-from registry.models import CollectedAnswer, HealthAuthorityKey, KeyRelease, open_database, transaction
+from registry.models import (
+    CollectedAnswer,
+    HealthAuthority,
+    HealthAuthorityKey,
+    KeyRelease,
+    open_database,
+    transaction,
+)
+from registry.protocol.certificate import encode_jwt, read_jwt
 from registry.protocol.keys import ReportType
 from registry.protocol.revision_token import decode_revision_token
-from tests.authority import AUTHORITY, REGIONS, RING, MadeSigner, mac_of, made_key, made_upload
+from tests.authority import (
+    AUDIENCE,
+    AUTHORITY,
+    FAR,
+    ISSUER,
+    REGIONS,
+    RING,
+    MadeSigner,
+    mac_of,
+    made_key,
+    made_upload,
+)
 from tests.clock import FakeClock
 from tests.lifecycle.upload_desk import UploadDesk
 
@@ -90,7 +109,87 @@ def test_a_negative_result_for_unknown_keys_stores_none_but_the_token_names_them
     assert base64.b64encode(named.key_data).decode() == key["key"]
 
 
-# ---------------------------------------------------------------- certificate and HMAC
+@pytest.mark.parametrize("report_type", ["confirmed", "negative"])
+def test_keys_that_are_all_too_far_from_the_onset_are_warned_about_and_not_stored(
+    desk: UploadDesk, report_type: str
+) -> None:
+    earlier = made_key(desk.clock(), 1)
+    token = desk.upload([earlier]).revision_token
+    before = desk.picture()[:2]
+    far = [made_key(desk.clock(), 15, period=144)]
+    body = desk.body(far, report_type, symptomOnsetInterval=int(desk.clock()) // 600 - 1, revisionToken=token)
+    collected = desk.collect(body)
+    assert (collected.inserted_exposures, collected.error, collected.code) == (0, "", "")
+    assert collected.warnings == ("key 0: over 14 days from the onset of symptoms, left out",)
+    (named,) = decode_revision_token(collected.revision_token, RING)
+    assert base64.b64encode(named.key_data).decode() == earlier["key"], "what it could revise it still can"
+    assert desk.picture()[:2] == before
+    assert desk.collect(body) == collected
+
+
+# ---------------------------------------------------------------- who, certificate and HMAC
+
+
+def test_an_authority_is_found_in_large_letters_and_small(desk: UploadDesk) -> None:
+    for number, spelling in enumerate((AUTHORITY.upper(), AUTHORITY.title(), AUTHORITY)):
+        assert desk.upload([made_key(desk.clock(), 2)], healthAuthorityID=spelling).inserted_exposures == 1
+        assert len(desk.rows()) == number + 1
+    assert {row.health_authority_id for row in desk.rows()} == {AUTHORITY}
+    keys = [made_key(desk.clock())]
+    assert desk.refused(keys, healthAuthorityID=AUTHORITY + " ") == RefusalCode.UNKNOWN_HEALTH_AUTHORITY_ID
+
+
+def test_an_authority_registered_in_large_letters_is_found_too(desk: UploadDesk) -> None:
+    register(desk, "CH.Canton", "Zürich.ÄÖ")
+    for spelling in ("CH.Canton", "ch.canton", "CH.CANTON", "Zürich.ÄÖ"):
+        assert desk.upload([made_key(desk.clock(), 2)], healthAuthorityID=spelling).inserted_exposures == 1
+    assert {row.health_authority_id for row in desk.rows()} == {"CH.Canton", "Zürich.ÄÖ"}
+
+
+def test_two_authorities_that_differ_in_case_alone_are_not_taken_for_each_other(desk: UploadDesk) -> None:
+    register(desk, "org.Twin", "org.twin")
+    for spelling in ("org.Twin", "org.twin"):
+        key = made_key(desk.clock(), 2)
+        desk.upload([key], healthAuthorityID=spelling)
+        stored = {base64.b64encode(row.key_data).decode(): row.health_authority_id for row in desk.rows()}
+        assert stored[key["key"]] == spelling
+    keys = [made_key(desk.clock())]
+    assert desk.refused(keys, healthAuthorityID="ORG.TWIN") == RefusalCode.UNKNOWN_HEALTH_AUTHORITY_ID
+
+
+def register(desk: UploadDesk, *ids: str) -> None:
+    """More authorities, with the first one's key, issuer and audience."""
+    with transaction(desk.session):
+        for health_authority_id in ids:
+            desk.session.add(
+                HealthAuthority(
+                    id=health_authority_id,
+                    certificate_issuer=ISSUER,
+                    certificate_audience=AUDIENCE,
+                    regions=["XA"],
+                )
+            )
+        desk.session.flush()
+        for health_authority_id in ids:
+            desk.session.add(
+                HealthAuthorityKey(
+                    health_authority_id=health_authority_id,
+                    key_id=desk.signer.key_id,
+                    public_key_pem=desk.signer.public_key_pem,
+                    not_before=0,
+                    not_after=FAR,
+                )
+            )
+
+
+def test_a_certificate_as_another_authoritys_software_writes_it(desk: UploadDesk) -> None:
+    body = desk.body([made_key(desk.clock(), 2)])
+    _header, claims = read_jwt(body["verificationPayload"])
+    claims |= {"symptomOnsetInterval": None, "exp": desk.clock() + 86_400.5}
+    del claims["iat"], claims["nbf"]
+    desk.collect({**body, "verificationPayload": encode_jwt(claims, desk.signer)})
+    (row,) = desk.rows()
+    assert row.days_since_onset_of_symptoms == 2  # onset taken to be 4 days ago, key of 2 days ago
 
 
 def test_certificates_that_do_not_hold(desk: UploadDesk) -> None:
@@ -126,12 +225,12 @@ def test_a_certificate_key_holds_only_in_its_time(desk: UploadDesk) -> None:
 @pytest.mark.parametrize("with_risk", [True, False])
 def test_both_forms_of_the_hmac_hold_over_the_text_as_sent(desk: UploadDesk, with_risk: bool) -> None:
     secret = secrets.token_bytes(16)
-    spellings = [made_key(desk.clock(), day) for day in (2, 3, 4, 5)]
-    for key, spell in zip(spellings, (str, _bare, _url, _bare_url), strict=True):
+    spellings = [made_key(desk.clock(), day) for day in (2, 3, 4, 5, 6)]
+    for key, spell in zip(spellings, (str, _bare, _url, _bare_url, _in_lines), strict=True):
         key["key"] = spell(key["key"])
     mac = mac_of(secret, spellings, with_risk=with_risk)
     body = desk.body(spellings, mac=mac, hmacKey=_bare_url(base64.b64encode(secret).decode()))
-    assert desk.collect(body).inserted_exposures == 4
+    assert desk.collect(body).inserted_exposures == 5
 
 
 def test_three_parts_do_not_hold_when_a_risk_was_sent(desk: UploadDesk) -> None:
@@ -155,6 +254,10 @@ def _bare_url(text: str) -> str:
     return _bare(_url(text))
 
 
+def _in_lines(text: str) -> str:
+    return text[:5] + "\r\n" + text[5:] + "\n"
+
+
 # ---------------------------------------------------------------- repetition
 
 
@@ -166,6 +269,20 @@ def test_the_same_upload_gets_the_same_answer_and_a_changed_one_does_not(desk: U
     assert desk.refused_body({**body, "temporaryExposureKeys": keys[:1]}) == RefusalCode.CERTIFICATE_INVALID
     # A new certificate over the same keys is another upload: it needs the token.
     assert desk.refused(keys) == RefusalCode.MISSING_REVISION_TOKEN
+
+
+def test_an_upload_that_is_spelled_otherwise_is_the_same_upload(desk: UploadDesk) -> None:
+    keys = [made_key(desk.clock(), day) for day in (2, 3)]
+    body = desk.body(keys)
+    first = desk.collect(body)
+    for spell in (_bare, _url, _bare_url, _in_lines):
+        assert desk.collect({**body, "hmacKey": spell(body["hmacKey"])}) == first
+        respelled = [{**key, "key": spell(key["key"])} for key in keys]
+        assert desk.collect({**body, "temporaryExposureKeys": respelled}) == first
+    for other in ("AAAA" + body["hmacKey"], "!" + body["hmacKey"], ""):
+        assert desk.refused_body({**body, "hmacKey": other}) == RefusalCode.CERTIFICATE_INVALID
+    junk = [{**key, "key": "!" + key["key"]} for key in keys]
+    assert desk.refused_body({**body, "temporaryExposureKeys": junk}) == RefusalCode.CERTIFICATE_INVALID
 
 
 def test_an_upload_that_arrives_several_times_at_once_gets_one_answer(desk: UploadDesk) -> None:

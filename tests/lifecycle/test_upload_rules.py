@@ -92,9 +92,19 @@ def test_a_key_far_from_the_onset_is_left_out_with_a_warning() -> None:
     assert [key.days_since_onset_of_symptoms for key in findings.accepted] == [-14]
     assert findings.error == ""
     assert findings.warnings == ("key 1: over 14 days from the onset of symptoms, left out",)
+
+
+def test_keys_that_are_all_too_far_from_the_onset_are_no_fault() -> None:
+    far = [uploaded(n, TODAY - (15 - n) * 144) for n in range(2)]
+    findings = judged(*far, onset=TODAY + 144)
+    assert (findings.accepted, findings.error) == ((), "")
+    assert findings.warnings == ("keys 0, 1: over 14 days from the onset of symptoms, left out",)
+    check_together(findings.accepted, POLICY)
     with pytest.raises(Refusal) as refused:
-        judged(far, onset=onset)
+        judged(*far, uploaded(2, period=0), onset=TODAY + 144)
     assert refused.value.code == RefusalCode.BAD_REQUEST
+    assert "key 2: 'rollingPeriod'" in str(refused.value)
+    assert "keys 0, 1: over 14 days" in str(refused.value)
 
 
 @given(st.integers(-14 * 144, 14 * 144), st.integers(0, 143))

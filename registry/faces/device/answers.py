@@ -1,22 +1,29 @@
 """Answers to phones: JSON of one size, whatever they say.
 
-Success, refusal, fault and chaff carry random padding and are filled up with JSON's own white space, so that
-an observer of encrypted traffic cannot tell them apart. Nothing here may let an answer out without it.
+Success, refusal, fault and chaff carry random padding and are filled up with JSON's own white space until
+status line, headers and body together have one size: an observer of encrypted traffic, who sees only that
+sum, cannot tell them apart. Nothing here may let an answer out without it.
 """
 
 import json
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from flask import Response
 
 from registry.errors import RefusalCode
 from registry.protocol.encoding import encode_base64
 
-ANSWER_SIZE = 4096
-"""Bytes of every body."""
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIEnvironment
+
+ANSWER_SIZE = 4352
+"""Bytes of every answer as the application hands it to the server: status line, headers, body."""
+BODY_ROOM = 4096
+"""Bytes of it that members and padding may take; the rest is more than any status line and headers do."""
 LEAST_PADDING_BYTES = 1024
 MOST_PADDING_BYTES = 2047
 """The reference servers' range: clients and their tests may look for it."""
@@ -41,19 +48,36 @@ def status_of(code: RefusalCode, endpoint: str | None) -> HTTPStatus:
     return STATUS_AT.get((endpoint or "", code)) or STATUS_OF.get(code, HTTPStatus.BAD_REQUEST)
 
 
+class EvenAnswer(Response):
+    """Fills itself up with white space as it leaves: its status and headers are final then."""
+
+    def get_wsgi_response(
+        self, environ: "WSGIEnvironment"
+    ) -> tuple[Iterable[bytes], str, list[tuple[str, str]]]:
+        """Body, status and headers of, together, a multiple of `ANSWER_SIZE` bytes in HTTP/1.1 (RFC 9112)."""
+        headers = self.get_wsgi_headers(environ).to_wsgi_list()
+        content = self.get_data()
+        head = len(f"HTTP/1.1 {self.status}\r\n") + sum(
+            len(f"{name}: {value}\r\n") for name, value in headers
+        )
+        # The length of `Content-Length` itself stays: bodies have four digits before and after.
+        self.set_data(content + b" " * (-(head + len(content)) % ANSWER_SIZE))
+        return super().get_wsgi_response(environ)
+
+
 def padded(members: Mapping[str, object], status: int = 200) -> Response:
-    """`members` and `padding` as JSON of exactly `ANSWER_SIZE` bytes.
+    """`members` and `padding` as JSON, in an answer of exactly `ANSWER_SIZE` bytes.
 
     The padding is base64 of 1,024 to 2,047 random bytes, or fewer at the upper end where `members` leave no
-    more room. Members that are too long for any padding make the body a multiple of the size.
+    more room. Members that are too long for any padding make the answer a multiple of the size.
     """
     bare = len(_encode({**members, "padding": ""}))
     least = len(encode_base64(bytes(LEAST_PADDING_BYTES)))
-    size = math.ceil((bare + least) / ANSWER_SIZE) * ANSWER_SIZE
-    most = min(MOST_PADDING_BYTES, (size - bare) // 4 * 3)
+    room = math.ceil((bare + least) / BODY_ROOM) * BODY_ROOM
+    most = min(MOST_PADDING_BYTES, (room - bare) // 4 * 3)
     noise = secrets.token_bytes(LEAST_PADDING_BYTES + secrets.randbelow(most - LEAST_PADDING_BYTES + 1))
-    body = _encode({**members, "padding": encode_base64(noise)}).ljust(size, b" ")
-    response = Response(body, status=status, content_type="application/json")
+    body = _encode({**members, "padding": encode_base64(noise)})
+    response = EvenAnswer(body, status=status, content_type="application/json")
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Content-Type-Options"] = "nosniff"
     return response

@@ -9,6 +9,7 @@ from secrets import token_bytes
 from typing import Any
 
 from flask import Response, request
+from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from marshmallow import Schema, ValidationError
 from sqlalchemy.orm import Session
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
@@ -29,8 +30,11 @@ _CHUNK = 65_536
 _MESSAGE_LENGTH = 300
 
 
-def receive_body() -> bytes:
-    """The whole body. Raises RequestEntityTooLarge, after reading on, if it is over the limit."""
+def receive_body(fault: RefusalCode) -> bytes:
+    """The whole body. Refuses with `fault` one that breaks off or whose chunks cannot be told apart.
+
+    Raises RequestEntityTooLarge, after reading on, if it is over the limit.
+    """
     kept = bytearray()
     received = 0
     try:
@@ -38,10 +42,13 @@ def receive_body() -> bytes:
             received += len(chunk)
             if received <= BODY_LIMIT:
                 kept += chunk
-    except ClientDisconnected as error:
-        raise Refusal(RefusalCode.BAD_REQUEST, "the body is shorter than it was said to be") from error
+    except (OSError, ParseException, ClientDisconnected) as error:
+        # What the server raises from a stream that is the client's, not ours: NoMoreData, InvalidChunkSize...
+        raise Refusal(fault, "the body broke off, or is not chunked as it was said to be") from error
     if received > BODY_LIMIT:
         raise RequestEntityTooLarge(f"a body may have {BODY_LIMIT} bytes")
+    if request.content_length is not None and received < request.content_length:
+        raise Refusal(fault, "the body is shorter than it was said to be")
     return bytes(kept)
 
 
@@ -62,9 +69,7 @@ def members_of(body: bytes, schema: Schema, fault: RefusalCode) -> dict[str, Any
     except Malformed as error:
         raise Refusal(fault, str(error)) from error
     except ValidationError as error:
-        raise Refusal(
-            fault, f"wrong type or value: {error.messages}"[:_MESSAGE_LENGTH]
-        ) from error
+        raise Refusal(fault, f"wrong type or value: {error.messages}"[:_MESSAGE_LENGTH]) from error
     return members
 
 

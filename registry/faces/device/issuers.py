@@ -30,7 +30,7 @@ class IssuerViews:
 
     def issue(self) -> Response:
         """POST /api/issue."""
-        session, body = db.session(), receive_body()
+        session, body = db.session(), receive_body(RefusalCode.UNPARSABLE_REQUEST)
         caller = caller_of_kind(session, "admin", self._face.lookup_key)
         require_json()
         members = members_of(body, _ISSUE, RefusalCode.UNPARSABLE_REQUEST)
@@ -69,7 +69,7 @@ class IssuerViews:
 
     def check_code_status(self) -> Response:
         """POST /api/checkcodestatus."""
-        session, body = db.session(), receive_body()
+        session, body = db.session(), receive_body(RefusalCode.UNPARSABLE_REQUEST)
         caller = caller_of_kind(session, "admin", self._face.lookup_key)
         require_json()
         members = members_of(body, _CODE, RefusalCode.UNPARSABLE_REQUEST)
@@ -84,7 +84,7 @@ class IssuerViews:
 
     def expire_code(self) -> Response:
         """POST /api/expirecode."""
-        session, body = db.session(), receive_body()
+        session, body = db.session(), receive_body(RefusalCode.UNPARSABLE_REQUEST)
         caller = caller_of_kind(session, "admin", self._face.lookup_key)
         require_json()
         members = members_of(body, _CODE, RefusalCode.UNPARSABLE_REQUEST)

@@ -36,7 +36,7 @@ class PhoneViews:
 
     def verify(self) -> Response:
         """POST /api/verify."""
-        session, body = db.session(), receive_body()
+        session, body = db.session(), receive_body(RefusalCode.UNPARSABLE_REQUEST)
         caller = caller_of_kind(session, "device", self._face.lookup_key)
         if is_chaff():
             return answer_chaff(session, body, _VERIFY, IssuingChaff)
@@ -65,12 +65,12 @@ class PhoneViews:
 
     def certificate(self) -> Response:
         """POST /api/certificate."""
-        session, body = db.session(), receive_body()
+        # A body that cannot be read holds no valid token: the code that existing servers answer with.
+        session, body = db.session(), receive_body(RefusalCode.TOKEN_INVALID)
         caller = caller_of_kind(session, "device", self._face.lookup_key)
         if is_chaff():
             return answer_chaff(session, body, _CERTIFICATE, IssuingChaff)
         require_json()
-        # A body that cannot be read holds no valid token: the code that existing servers answer with.
         members = members_of(body, _CERTIFICATE, RefusalCode.TOKEN_INVALID)
         signer = self._face.certificate_signers.get(caller.authority_id)
         if signer is None:

@@ -10,8 +10,9 @@ from registry.faces.device.fields import Day, RequestSchema, Text, Truth, Whole
 from registry.protocol.keys import REPORT_TYPES
 
 
-def _padding_in() -> Text:
-    return Text(load_default="", metadata={"description": "Anything; makes requests equally long."})
+def _padding_in() -> fields.String:
+    # Stored nowhere, so it may be what a database's text may not.
+    return fields.String(load_default="", metadata={"description": "Anything; makes requests equally long."})
 
 
 def _padding_out() -> fields.String:
@@ -33,7 +34,7 @@ class VerifyRequest(RequestSchema):
         },
     )
     nonce = Text(load_default="", metadata={"description": "For self-reports; passed over."})
-    padding = Text(
+    padding = fields.String(
         load_default="",
         metadata={
             "description": "Base64 of any bytes. With 16 bytes or more, the same body again gets the same "

@@ -26,7 +26,7 @@ class UploadViews:
 
     def publish(self) -> Response:
         """POST /v1/publish."""
-        session, body = db.session(), receive_body()
+        session, body = db.session(), receive_body(RefusalCode.BAD_REQUEST)
         if is_chaff():
             return answer_chaff(session, body, _PUBLISH, CollectingChaff)
         if not is_json():

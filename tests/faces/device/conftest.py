@@ -175,6 +175,12 @@ def issue(lab: Post) -> Callable[..., str]:
     return issued
 
 
+def size_of(answer: TestResponse) -> int:
+    """Bytes of the whole answer as HTTP/1.1 writes it, from the status line to the body's end."""
+    head = [f"HTTP/1.1 {answer.status}", *(f"{name}: {value}" for name, value in answer.headers)]
+    return len("\r\n".join([*head, ""]).encode()) + len(answer.get_data())
+
+
 def padding(size: int = 1500) -> str:
     """Random padding of a request."""
     return base64.b64encode(secrets.token_bytes(size)).decode()

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from flask import Flask
+from flask import Flask, Response
 from hypothesis import given
 from hypothesis import strategies as st
-from werkzeug.test import TestResponse
+from werkzeug.test import Client, TestResponse
 
 from registry.faces.device import CollectingFace, IssuingFace, create_collecting_app, create_issuing_app
 from registry.faces.device.answers import ANSWER_SIZE, padded
@@ -17,14 +17,20 @@ from registry.faces.device.calls import BODY_LIMIT
 from registry.faces.device.pace import EvenPace
 from tests.authority import ADMIN_KEY, DEVICE_KEY, MadeSigner, made_key, made_upload
 from tests.clock import FakeClock
-from tests.faces.device.conftest import Post, Stopwatch, padding, poster
+from tests.faces.device.conftest import Post, Stopwatch, padding, poster, size_of
 
 JSON_TEXT = st.text(max_size=600)
+STATUSES = (400, 401, 404, 405, 409, 412, 413, 415, 500)
+
+
+def sent(answer: Response) -> TestResponse:
+    """The answer as it goes out."""
+    return Client(answer).get("/")
 
 
 def assert_looks_like_any_other(answer: TestResponse) -> None:
     """One size, an object, and padding of 1,024 to 2,047 bytes."""
-    assert len(answer.get_data()) == ANSWER_SIZE
+    assert size_of(answer) == ANSWER_SIZE
     assert answer.json is not None
     assert 1024 <= len(base64.b64decode(answer.json["padding"])) <= 2047
     assert answer.content_type == "application/json"
@@ -34,22 +40,31 @@ def assert_looks_like_any_other(answer: TestResponse) -> None:
 
 @given(error=JSON_TEXT)
 def test_any_text_leaves_in_the_one_size(error: str) -> None:
-    body = padded({"error": error[:300]}).get_data()
-    assert len(body) == ANSWER_SIZE
+    assert size_of(sent(padded({"error": error[:300]}))) == ANSWER_SIZE
+
+
+@given(status=st.sampled_from([200, *STATUSES]), more=st.text("abc", max_size=40))
+def test_whatever_stands_in_status_and_headers_the_size_is_one(status: int, more: str) -> None:
+    """An observer of encrypted traffic sees the sum only, so the body makes up for the rest."""
+    answer = padded({"error": more}, status)
+    answer.headers["Allow"] = more
+    assert size_of(sent(answer)) == ANSWER_SIZE
+    assert size_of(sent(answer)) == ANSWER_SIZE, "and it is so a second time"
 
 
 def test_padding_varies_and_an_oversized_answer_is_still_padded() -> None:
     sizes = {len(padded({}).get_data().rstrip()) for _ in range(50)}
     assert len(sizes) > 10
-    assert len(padded({"error": "x" * 5000}).get_data()) == 2 * ANSWER_SIZE
+    assert size_of(sent(padded({"error": "x" * 5000}))) == 2 * ANSWER_SIZE
 
 
 def test_success_refusals_and_chaff_at_the_issuing_application(
     device: Post, issue: Callable[..., str]
 ) -> None:
-    code = issue()
+    code, likely = issue(), issue("likely")
     chaff = {"X-Chaff": "1"}
     answers = {
+        412: device("/api/verify", {"code": likely, "accept": ["confirmed"]}),
         200: device("/api/verify", {"code": code}),
         400: device("/api/verify", {"code": "000"}),
         401: device("/api/verify", {"code": code}, api_key="nobody's"),

@@ -16,7 +16,7 @@ from registry.models import ApiKey, Authorization, VerificationCode, transaction
 from registry.protocol.codes import is_well_formed
 from tests.authority import AUTHORITY, DEVICE_KEY, LOOKUP_KEY
 from tests.clock import FakeClock
-from tests.faces.device.conftest import Post, padding
+from tests.faces.device.conftest import Post, padding, size_of
 
 STATEMENT = {"testType": "confirmed", "testDate": "2026-06-14"}
 
@@ -25,14 +25,14 @@ def code_of(answer: TestResponse) -> str:
     """The error code, which stands there twice."""
     assert answer.json is not None
     assert answer.json["errorCode"] == answer.json["error_code"]
-    assert len(answer.get_data()) == ANSWER_SIZE
+    assert size_of(answer) == ANSWER_SIZE
     return str(answer.json["errorCode"])
 
 
 def granted(answer: TestResponse) -> dict[str, Any]:
     """A granted answer without its padding."""
     assert answer.status_code == 200, answer.get_data(as_text=True)
-    assert len(answer.get_data()) == ANSWER_SIZE
+    assert size_of(answer) == ANSWER_SIZE
     assert answer.json is not None
     return {name: value for name, value in answer.json.items() if name != "padding"}
 
@@ -67,12 +67,15 @@ def test_a_code_is_issued_with_its_times(lab: Post, clock: FakeClock) -> None:
         ({"testType": "confirmed", "testDate": "2026-02-30"}, 400, "unparsable_request"),
         ({"testType": "confirmed", "testDate": "20260614"}, 400, "unparsable_request"),
         ({**STATEMENT, "uuid": "not-a-uuid"}, 400, "unparsable_request"),
+        ({**STATEMENT, "uuid": "1_2_3_4_5_6_7_8_9_0_1_2_3_4_5_6_7_8_9_0_1_2_3_4_5_6_7_8_9_0_1_2"}, 400,
+         "unparsable_request"),
+        ({**STATEMENT, "uuid": "0a1b2c3d4e5f60718293a4b5c6d7e8f9"}, 400, "unparsable_request"),
         ({**STATEMENT, "externalIssuerID": "x" * 256}, 400, "unparsable_request"),
         ({**STATEMENT, "onlyGenerateSMS": True}, 400, "unparsable_request"),
         ({**STATEMENT, "onlyGenerateSMS": "true"}, 400, "unparsable_request"),
         ({**STATEMENT, "phone": "+8613800000000"}, 400, ""),
     ],
-)
+)  # fmt: skip
 def test_statements_that_cannot_stand(
     lab: Post, issuing_session: Session, statement: dict[str, Any], status: int, code: str
 ) -> None:
@@ -120,7 +123,7 @@ def test_codes_that_are_not_there_or_not_ones_own(lab: Post, issuing_session: Se
         other = hash_api_key(LOOKUP_KEY, "another lab")
         issuing_session.add(ApiKey(key_hash=other, authority_id=AUTHORITY, kind="admin", preview="anot"))
     for path in ("/api/checkcodestatus", "/api/expirecode"):
-        for nobody in (str(uuid4()), "not-a-uuid", ""):
+        for nobody in (str(uuid4()), "not-a-uuid", "", uuid4().hex, f"{{{issued['uuid']}}}"):
             answer = lab(path, {"uuid": nobody})
             assert (answer.status_code, code_of(answer)) == (404, "code_not_found")
         answer = lab(path, {"uuid": issued["uuid"]}, api_key="another lab")

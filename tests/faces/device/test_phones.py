@@ -141,6 +141,12 @@ def test_a_body_without_enough_padding_is_never_repeated(device: Post, issue: Ca
         assert code_of(device("/api/verify", body)) == "code_invalid"
 
 
+def test_padding_may_be_any_string(device: Post, issue: Callable[..., str]) -> None:
+    for noise in ("", "\0", "not base64 ☃", "\ud800"):
+        body_of(device("/api/verify", {"code": issue(), "padding": noise}))
+    assert code_of(device("/api/verify", {"code": issue(), "padding": 5})) == "unparsable_request"
+
+
 def test_stored_answers_are_sealed(device: Post, issue: Callable[..., str], issuing_session: Session) -> None:
     verified = body_of(device("/api/verify", {"code": issue(), "padding": padding()}))
     row = issuing_session.scalars(select(IssuedAnswer)).one()

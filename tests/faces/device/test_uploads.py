@@ -64,6 +64,28 @@ def test_partial_failure_is_200_and_names_keys_in_the_clients_order(
     assert answer["insertedExposures"] == 2
 
 
+def test_keys_that_are_all_too_far_from_the_onset_are_200_with_warnings_and_a_token(
+    phone: Phone, certificate_signer: MadeSigner, clock: FakeClock, collecting_session: Session
+) -> None:
+    """Phones of one make cannot deal with an upload of which a part failed."""
+    keys = [made_key(clock(), 15)]
+    upload = made_upload(
+        certificate_signer, keys, clock(), onset_days_ago=None, symptomOnsetInterval=int(clock()) // 600 - 1
+    )
+    answer = members(phone(upload))
+    assert set(answer) == {"revisionToken", "warnings"}
+    assert len(answer["warnings"]) == 1
+    assert stored(collecting_session) == 0
+    assert members(phone(upload)) == answer
+
+
+def test_padding_may_be_any_string(phone: Phone, certificate_signer: MadeSigner, clock: FakeClock) -> None:
+    for noise in ("", "\0", "not base64 ☃", "\ud800"):
+        upload = made_upload(certificate_signer, [made_key(clock())], clock(), padding=noise)
+        assert members(phone(upload))["insertedExposures"] == 1
+    assert members(phone({"padding": 5}), 400)["code"] == "bad_request"
+
+
 @pytest.mark.parametrize(
     "body",
     [
