@@ -6,7 +6,11 @@ what they claim to be, whoever sent them), and `Unavailable` (our own fault or o
 nothing about it leaves the process). Anything outside this tree is a bug and becomes a bare 500.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Generic, TypeVar
+
+Outcome = TypeVar("Outcome")
 
 
 class RegistryError(Exception):
@@ -95,6 +99,22 @@ class LeaseLost(Unavailable):
 
 class StorageConflict(Unavailable):
     """Other bytes already lie under a name that is written once. Never overwritten, always reported."""
+
+
+class PublishingFailed(Unavailable, Generic[Outcome]):
+    """The public files of some regions could not be brought up to date; what could be done was done.
+
+    `reasons` are by region. One that we raised is in its own words, any other is named by its class alone,
+    for its text could quote a row. `outcome` is what the run returns when nothing fails.
+    """
+
+    def __init__(self, failures: Mapping[str, Exception], outcome: Outcome) -> None:
+        self.reasons = {
+            region: str(failure) if isinstance(failure, RegistryError) else type(failure).__qualname__
+            for region, failure in failures.items()
+        }
+        super().__init__("; ".join(f"{region}: {reason}" for region, reason in self.reasons.items()))
+        self.outcome = outcome
 
 
 class ConfigurationError(RegistryError):

@@ -6,7 +6,7 @@ public folder, checks it as a phone does, and nothing else).
 
 import random
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from hashlib import sha256
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -91,6 +91,39 @@ class MemoryStorage:
 
     def names(self, prefix: str) -> list[str]:
         return sorted(path for path in self.content if path.startswith(prefix))
+
+
+class FailingStorage:
+    """A storage that raises `fault` at the calls that match."""
+
+    def __init__(self, storage: Storage, matches: Callable[[str, str], bool], fault: BaseException) -> None:
+        self._storage = storage
+        self._matches = matches
+        self._fault = fault
+
+    def _meet(self, call: str, path: str) -> None:
+        if self._matches(call, path):
+            raise self._fault
+
+    def put_new(self, path: str, content: bytes) -> bool:
+        self._meet("put_new", path)
+        return self._storage.put_new(path, content)
+
+    def replace(self, path: str, content: bytes) -> None:
+        self._meet("replace", path)
+        self._storage.replace(path, content)
+
+    def read(self, path: str) -> bytes | None:
+        self._meet("read", path)
+        return self._storage.read(path)
+
+    def delete(self, path: str) -> None:
+        self._meet("delete", path)
+        self._storage.delete(path)
+
+    def names(self, prefix: str) -> list[str]:
+        self._meet("names", prefix)
+        return self._storage.names(prefix)
 
 
 def in_memory(signer: FileKey | None = None) -> "Publishing":
@@ -198,8 +231,16 @@ class Publishing:
             holder=holder,
         )
 
-    def retire(self, *, policy: PublicationPolicy = HOURLY) -> RetiredCollecting:
-        return retire_collecting(self.new_session, self.storage, policy=policy, now=self.clock())
+    def retire(
+        self,
+        *,
+        storage: Storage | None = None,
+        policy: PublicationPolicy = HOURLY,
+        holder: str = "publisher:retire",
+    ) -> RetiredCollecting:
+        return retire_collecting(
+            self.new_session, storage or self.storage, policy=policy, now=self.clock(), holder=holder
+        )
 
     def batches(self, region: str = REGION) -> list[Batch]:
         """The rows, oldest first."""

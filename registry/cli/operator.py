@@ -21,7 +21,8 @@ from registry.app import TO_THE_SECOND, Publisher, check_folder, configure_loggi
 from registry.cli.faults import told_plainly
 from registry.cli.first_run import sign_in_url
 from registry.config import read_settings
-from registry.errors import RegistryError
+from registry.errors import PublishingFailed, RegistryError
+from registry.lifecycle.publish import PublishOutcome
 from registry.models import (
     Official,
     open_database,
@@ -57,14 +58,25 @@ def publish(*, loop: bool, holder: str | None) -> None:
 
 
 def _publish_once(worker: Publisher) -> None:
-    outcome = worker.publish()
+    try:
+        outcome = worker.publish()
+    except PublishingFailed as failure:
+        # What went out in the other regions is told all the same.
+        _tell(failure.outcome)
+        raise
+    _tell(outcome)
+    if not outcome.busy:
+        last_success.set_to_current_time()
+
+
+def _tell(outcome: PublishOutcome) -> None:
     if outcome.busy:
         log.info("another publisher is at work")
-        return
+    if outcome.clock_behind:
+        log.warning("the clock is behind the last window: nothing is sealed until it has caught up")
     for batch in outcome.batches:
         log.info("published %s window %d in %d file(s)", batch.region, batch.sequence, len(batch.files))
     batches_total.inc(len(outcome.batches))
-    last_success.set_to_current_time()
 
 
 def _publish_for_ever(worker: Publisher) -> None:

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from registry.models.bases import CollectingBase
+from registry.models.bases import IN_KEY_ORDER, CollectingBase
 from registry.protocol.index import IndexFile, IndexWindow
 
 
@@ -56,6 +56,7 @@ class ExportFile(CollectingBase):
     """A file that lies in storage under a name that is written once."""
 
     __tablename__ = "export_file"
+    __table_args__ = IN_KEY_ORDER
 
     path: Mapped[str] = mapped_column(String(200), primary_key=True)
     """Relative to /exposures/, as index.txt lists it."""
@@ -69,6 +70,7 @@ class ExportSigningKey(CollectingBase):
     """Public half of an export signing key. Live in [not_before, not_after); trusted until retired."""
 
     __tablename__ = "export_signing_key"
+    __table_args__ = IN_KEY_ORDER
 
     key_id: Mapped[str] = mapped_column(String(32), primary_key=True)
     key_version: Mapped[str] = mapped_column(String(16), primary_key=True)

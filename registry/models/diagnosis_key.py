@@ -5,10 +5,12 @@ without a batch is pending. Sealing gives it its batch, once: the primary key (k
 makes a second publication of the same key in the same region impossible.
 """
 
+from collections.abc import Collection
+
 from sqlalchemy import ForeignKey, Index, LargeBinary, String, case, func, select, tuple_, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from registry.models.bases import CollectingBase
+from registry.models.bases import IN_KEY_ORDER, CollectingBase
 from registry.protocol.intervals import EMBARGO_INTERVALS
 from registry.protocol.keys import ReportType, TemporaryExposureKey
 
@@ -17,6 +19,7 @@ class DiagnosisKey(CollectingBase):
     """A temporary exposure key that a confirmed person uploaded. Holds no time but the key's own."""
 
     __tablename__ = "diagnosis_key"
+    __table_args__ = IN_KEY_ORDER
 
     key_data: Mapped[bytes] = mapped_column(LargeBinary(16), primary_key=True)
     rolling_start_interval_number: Mapped[int]
@@ -50,13 +53,18 @@ class KeyRelease(CollectingBase):
     """Interval number; never before the key's end + 12 (two hours)."""
     batch_id: Mapped[int | None] = mapped_column(ForeignKey("batch.id"), index=True)
 
-    __table_args__ = (Index("ix_key_release_pending", "region", "batch_id", "releasable_at"),)
+    __table_args__ = (
+        Index("ix_key_release_pending", "region", "batch_id", "releasable_at"),
+        IN_KEY_ORDER,
+    )
 
 
 def assign_pending_releases(
     session: Session, batch_id: int, region: str, *, at: int, newer_than: int
 ) -> None:
     """Give every release of the region that is pending and releasable at interval `at` to the batch.
+
+    When all regions' batches have theirs, call `hold_back_divided_keys`.
 
     Looks at nothing but `batch_id IS NULL` and the keys' own times, never at when a row came: what commits
     later is pending still and falls into the next batch. So does a release that a revision holds locked at
@@ -82,6 +90,25 @@ def assign_pending_releases(
         update(KeyRelease)
         .where(tuple_(KeyRelease.key_data, KeyRelease.region, KeyRelease.is_revision).in_(pending))
         .values(batch_id=batch_id)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def hold_back_divided_keys(
+    session: Session, batch_ids: Collection[int], regions: Collection[str], *, at: int
+) -> None:
+    """Take out of these batches the keys that would not leave in all of `regions` together: they wait.
+
+    A release of theirs in one of the regions is releasable at interval `at` and pending still: it was locked
+    or not committed yet when its region's turn was, or its region's window was closed before.
+    """
+    divided = select(KeyRelease.key_data).where(
+        KeyRelease.region.in_(regions), KeyRelease.batch_id.is_(None), KeyRelease.releasable_at <= at
+    )
+    session.execute(
+        update(KeyRelease)
+        .where(KeyRelease.batch_id.in_(batch_ids), KeyRelease.key_data.in_(divided))
+        .values(batch_id=None)
         .execution_options(synchronize_session=False)
     )
 

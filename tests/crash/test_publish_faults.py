@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import Engine, event, func, select
 from sqlalchemy.orm import Session
 
+from registry.errors import PublishingFailed
 from registry.lifecycle.publish import PublicationPolicy, publish_due
 from registry.lifecycle.retire import retire_collecting
 from registry.models import Batch, DiagnosisKey, ExportFile, KeyRelease, open_database, transaction
@@ -154,7 +155,7 @@ def spoil_each_call(
         faults = Faults(at, **how)
         try:
             run(faults)
-        except (Failed, Dead):
+        except (Failed, Dead, PublishingFailed):
             assert faults.met
         if not faults.met:
             return at - 1
@@ -260,7 +261,11 @@ def test_retiring_mends_a_fault_at_any_call(stage: Publishing, faulty: FaultyDat
     def run(faults: Faults) -> object:
         storage = FaultyStorage(stage.storage, faults)
         return retire_collecting(
-            lambda: faulty.new_session(faults), storage, policy=POLICY, now=stage.clock()
+            lambda: faulty.new_session(faults),
+            storage,
+            policy=POLICY,
+            now=stage.clock(),
+            holder="retire",
         )
 
     def mend() -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import update
 
 from registry.lifecycle.publish import PublicationPolicy
 from registry.models import BatchState, DiagnosisKey, KeyRelease, transaction
-from registry.protocol.index import index_path, legacy_index_path
+from registry.protocol.index import legacy_index_path
 from registry.protocol.intervals import EMBARGO_INTERVALS, interval_at
 from registry.protocol.keys import ReportType
 from tests.clock import NOON_OF_JUNE_15
@@ -135,18 +135,29 @@ def test_after_downtime_one_batch_covers_the_gap(stage: Publishing) -> None:
     assert sum(stage.published().values()) == 10
 
 
-def test_when_the_clock_is_set_back_nothing_happens_until_it_has_caught_up(stage: Publishing) -> None:
+def test_when_the_clock_is_set_back_nothing_is_sealed_until_it_has_caught_up(stage: Publishing) -> None:
     stage.publish()
     stage.collect([key_ending(NOON - 144, 1)])
-    before = stage.fetch(index_path(REGION))
     stage.clock.advance(-5 * HOUR)
-    for _ in range(5):
-        assert stage.publish().windows_sealed == 0
+    for hour in range(5):
+        outcome = stage.publish()
+        assert (outcome.windows_sealed, outcome.clock_behind) == (0, True), hour
         stage.clock.advance(HOUR)
-    assert stage.fetch(index_path(REGION)) == before
+    outcome = stage.publish()  # in the window that was sealed last, all is well
+    assert (outcome.windows_sealed, outcome.clock_behind) == (0, False)
     stage.clock.advance(HOUR)
-    assert stage.publish().windows_sealed == 1
+    outcome = stage.publish()
+    assert (outcome.windows_sealed, outcome.clock_behind) == (1, False)
     assert len(stage.published()) == 1
+
+
+def test_a_clock_that_is_behind_one_region_only_is_told_too(stage: Publishing) -> None:
+    stage.clock.advance(DAY)
+    stage.publish(regions=["XB"])
+    stage.clock.advance(-DAY)
+    outcome = stage.publish(regions=["XA", "XB", "XC"])
+    assert (outcome.windows_sealed, outcome.clock_behind) == (2, True)
+    assert stage.publish(regions=["XA"]).clock_behind is False
 
 
 steps = st.lists(

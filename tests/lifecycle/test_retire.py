@@ -5,10 +5,11 @@ from datetime import date, timedelta
 from hashlib import sha256
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from registry.lifecycle.retire import retire_issuing
+from registry.errors import PublishingFailed
+from registry.lifecycle.retire import RetiredCollecting, retire_issuing
 from registry.models import (
     Authority,
     Authorization,
@@ -33,7 +34,7 @@ from registry.models.lease import take_lease
 from registry.protocol.index import EXPOSURES, index_path
 from registry.protocol.intervals import utc_date
 from tests.clock import NOON_OF_JUNE_15, FakeClock
-from tests.publishing import DAY, HOUR, NOON, REGION, Publishing, key_ending
+from tests.publishing import DAY, HOUR, NOON, REGION, FailingStorage, Publishing, key_ending
 
 END = int(NOON_OF_JUNE_15)
 
@@ -257,3 +258,76 @@ def test_retirement_waits_while_a_publisher_is_at_work(stage: Publishing) -> Non
     outcome = stage.retire()
     assert (outcome.busy, outcome.chaff) == (False, 1)
     assert stage.publish().busy is False, "its lease ends with its run"
+
+
+def test_of_two_retirements_at_once_the_second_waits(stage: Publishing) -> None:
+    stage.publish()
+    others: list[RetiredCollecting] = []
+
+    class Watched(FailingStorage):
+        def names(self, prefix: str) -> list[str]:
+            others.append(stage.retire(holder="command:retire"))
+            return super().names(prefix)
+
+    watched = Watched(stage.storage, lambda _call, _path: False, OSError())
+    assert stage.retire(storage=watched, holder="loop:retire").busy is False
+    assert [outcome.busy for outcome in others] == [True]
+    assert stage.retire(holder="command:retire").busy is False
+
+
+def set_back(stage: Publishing, region: str) -> None:
+    """The database has forgotten all windows of the region, as after a restored backup."""
+    with transaction(stage.new_session()) as session:
+        of_region = select(Batch.id).where(Batch.region == region)
+        session.execute(delete(ExportFile).where(ExportFile.batch_id.in_(of_region)))
+        session.execute(update(KeyRelease).where(KeyRelease.region == region).values(batch_id=None))
+        session.execute(delete(Batch).where(Batch.region == region, Batch.sequence > 1))
+        session.execute(update(Batch).where(Batch.region == region).values(newest_key_end=None))
+
+
+def test_a_region_in_trouble_keeps_no_key_no_answer_and_no_other_regions_file(stage: Publishing) -> None:
+    regions = ["XA", "XB"]
+    stage.publish(regions=regions)
+    stage.clock.advance(HOUR)
+    stage.collect([key_ending(NOON - 12, 1)], regions=regions)
+    stage.publish(regions=regions)
+    with transaction(stage.new_session()) as session:
+        session.add(CollectedAnswer(lookup_id=b"1", sealed=b"", expires_at_interval=NOON))
+        session.add(CollectingChaff(noise=b"x"))
+    set_back(stage, "XA")
+    index = stage.fetch(index_path("XA"))
+    stage.clock.advance(21 * DAY)
+    with pytest.raises(PublishingFailed, match="set back") as caught:
+        stage.retire()
+    assert caught.value.reasons.keys() == {"XA"}
+    outcome = caught.value.outcome
+    assert (outcome.keys, outcome.answers, outcome.chaff, outcome.files) == (1, 1, 1, 1)
+    assert stage.names("XB") == []
+    assert not [name for name in stage.storage.names(f"{EXPOSURES}/XB/") if name.endswith(".zip")]
+    assert stage.fetch(index_path("XA")) == index
+    assert stage.publish(regions=["XB"]).busy is False, "the lease is free again"
+
+
+def test_a_folder_that_cannot_be_written_keeps_no_key(stage: Publishing) -> None:
+    stage.collect([key_ending(NOON - 12, 1)])
+    stage.publish()
+    stage.clock.advance(21 * DAY)
+    broken = FailingStorage(stage.storage, lambda _call, _path: True, OSError(30, "Read-only file system"))
+    with pytest.raises(PublishingFailed, match="XA: OSError") as caught:
+        stage.retire(storage=broken)
+    assert caught.value.outcome == RetiredCollecting(keys=1)
+    assert counts_of(stage) == (0, 0, 1, 1)
+    assert stage.retire().files == 1
+
+
+def test_a_file_stays_while_its_regions_index_cannot_be_written(stage: Publishing) -> None:
+    stage.collect([key_ending(NOON - 12, 1)], regions=["XA", "XB"])
+    stage.publish(regions=["XA", "XB"])
+    stage.clock.advance(21 * DAY)
+    broken = FailingStorage(stage.storage, lambda _call, path: path == index_path("XA"), OSError(5, "I/O"))
+    with pytest.raises(PublishingFailed, match="XA: OSError"):
+        stage.retire(storage=broken)
+    for name in stage.names("XA"):
+        assert stage.storage.read(f"{EXPOSURES}/{name}") is not None, "listed and gone"
+    assert len(stage.names("XA")) == 1
+    assert stage.names("XB") == []

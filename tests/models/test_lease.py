@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from registry.errors import LeaseLost
 from registry.models import CollectingChaff, open_database, transaction
-from registry.models.lease import fenced, hold_lease, release_lease, take_lease
+from registry.models.lease import fenced, hold_lease, leased, release_lease, take_lease
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_another_waits_until_the_lease_has_run_out(collecting_session: Session) 
 def test_a_holder_takes_its_own_lease_again_with_a_new_fence(collecting_session: Session) -> None:
     assert take(collecting_session, "a", 1000) == 1
     assert take(collecting_session, "a", 1001) == 2
-    with pytest.raises(LeaseLost), fenced(collecting_session, "publish", 1, 1002):
+    with pytest.raises(LeaseLost), fenced(collecting_session, "publish", 1):
         pass
 
 
@@ -49,11 +49,11 @@ def test_a_released_lease_is_free_at_once(collecting_session: Session) -> None:
     fence = take(collecting_session, "a", 1000)
     assert fence == 1
     with transaction(collecting_session):
-        release_lease(collecting_session, "publish", fence, 1010)
+        release_lease(collecting_session, "publish", fence)
     assert take(collecting_session, "b", 1010) == 2
     # Whoever lost it cannot release it from under the new holder.
     with transaction(collecting_session):
-        release_lease(collecting_session, "publish", fence, 1011)
+        release_lease(collecting_session, "publish", fence)
     assert take(collecting_session, "c", 1012) is None
 
 
@@ -61,23 +61,55 @@ def test_a_holder_that_overslept_writes_nothing(collecting_session: Session, oth
     old = take(collecting_session, "a", 1000)
     assert old is not None
     assert take(other_session, "b", 1100) == 2
-    with pytest.raises(LeaseLost), fenced(collecting_session, "publish", old, 1000) as session:
+    with pytest.raises(LeaseLost), fenced(collecting_session, "publish", old) as session:
         session.add(CollectingChaff(noise=b"late"))
     assert other_session.scalars(select(CollectingChaff)).all() == []
 
 
-def test_time_alone_ends_a_lease(collecting_session: Session) -> None:
+def test_a_released_lease_is_free_though_the_clock_was_set_back_since(collecting_session: Session) -> None:
+    fence = take(collecting_session, "a", 1000)
+    assert fence == 1
+    with transaction(collecting_session):
+        release_lease(collecting_session, "publish", fence)
+    assert take(collecting_session, "b", 400) == 2
+
+
+def test_time_opens_a_lease_to_others_and_the_fence_alone_shuts_its_holder_out(
+    collecting_session: Session, other_session: Session
+) -> None:
     fence = take(collecting_session, "a", 1000)
     assert fence is not None
-    with fenced(collecting_session, "publish", fence, 1059.9):
+    # Late, but nobody else has begun: its work is still the only one.
+    with fenced(collecting_session, "publish", fence) as session:
+        session.add(CollectingChaff(noise=b"late"))
+    assert take(other_session, "b", 1060) == 2
+    with pytest.raises(LeaseLost), fenced(collecting_session, "publish", fence):
         pass
-    with pytest.raises(LeaseLost), fenced(collecting_session, "publish", fence, 1060):
-        pass
+
+
+def test_a_lease_is_released_with_its_block_whatever_ends_it(collecting_session: Session) -> None:
+    with leased(collecting_session, "publish", "a", 1000, 60) as fence:
+        assert fence == 1
+        with leased(collecting_session, "publish", "b", 1000, 60) as others:
+            assert others is None
+        # Whoever was not let in has not released it either.
+        assert take(collecting_session, "c", 1000) is None
+    with pytest.raises(ValueError, match="no more"), leased(collecting_session, "publish", "b", 1000, 60):
+        raise ValueError("no more")
+    with leased(collecting_session, "publish", "c", 1000, 60) as fence:
+        assert fence == 3
+
+
+def test_long_names_that_begin_alike_are_two_holders(collecting_session: Session) -> None:
+    machine = "publisher-7f9c6d5b8-x2x9q.registry.health.svc.cluster.example." * 3
+    assert take(collecting_session, f"{machine}:1", 1000) == 1
+    assert take(collecting_session, f"{machine}:2", 1000) is None
+    assert take(collecting_session, f"{machine}:1", 1000) == 2
 
 
 def test_a_lease_that_nobody_took_is_not_held(collecting_session: Session) -> None:
     with pytest.raises(LeaseLost), transaction(collecting_session):
-        hold_lease(collecting_session, "publish", 1, 1000)
+        hold_lease(collecting_session, "publish", 1)
 
 
 def test_of_two_that_take_it_at_once_one_waits_and_is_refused(

@@ -1,9 +1,10 @@
 """Step 4: releasable keys become a sealed batch, the batch a signed file, the file a line of the index.
 
-In this order: seal (one transaction decides which keys go: the commit point), make the file, store it
-under a name that is never written twice, record it (one transaction), rewrite the index. Every step can
-be repeated and every run begins with what an earlier one left undone, so that a crash needs no other
-mending than the next run. Never publishes a key before its end + 2 h, and nothing unsigned.
+In this order: seal (one transaction decides which keys go, for all regions: the commit point); then region by
+region make the files, store each under a name that is never written twice, record them (one transaction),
+rewrite the index. Every step can be repeated and every run takes up what an earlier one left undone, so that
+a crash needs no other mending than the next run. Never publishes a key before its end + 2 h, and nothing
+unsigned.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -14,22 +15,24 @@ from hashlib import sha256
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from registry.errors import ConfigurationError, LeaseLost, NoLiveSigner, RegistryError
+from registry.errors import ConfigurationError, NoLiveSigner
+from registry.lifecycle.publish.apart import Failures
 from registry.lifecycle.publish.files import PublicKeys, check_embargo, split_batch, store_file
 from registry.lifecycle.publish.listing import (
+    check_listed,
     check_not_set_back,
     ensure_first_files,
     write_index,
     write_trust,
 )
 from registry.lifecycle.publish.policy import PUBLISH_LEASE, PublicationPolicy
-from registry.models import Batch, BatchState, ExportFile, ExportSigningKey, transaction
-from registry.models.batch import newest_batch, sealed_batches
-from registry.models.diagnosis_key import assign_pending_releases, keys_of_batch, newest_key_end
-from registry.models.lease import fenced, release_lease, take_lease
+from registry.lifecycle.publish.sealing import is_clock_behind, seal_windows
+from registry.models import Batch, BatchState, ExportFile, ExportSigningKey
+from registry.models.batch import sealed_batches
+from registry.models.diagnosis_key import keys_of_batch
+from registry.models.lease import fenced, leased
 from registry.protocol.certificate import load_public_key
 from registry.protocol.index import EXPOSURES, export_name
-from registry.protocol.intervals import interval_at
 from registry.protocol.trust import Profile
 from registry.signing import Signer
 from registry.storage import Storage
@@ -61,11 +64,16 @@ class PublishedBatch:
 
 @dataclass(frozen=True, slots=True)
 class PublishOutcome:
-    """What one run did. `busy`: nothing, because another publisher is at work."""
+    """What one run did. `busy`: nothing, because another publisher is at work.
+
+    `clock_behind`: some region's newest window has not even begun by the clock, so that nothing is sealed
+    there until it has caught up. The operator should look at the clock.
+    """
 
     busy: bool = False
     windows_sealed: int = 0
     batches: tuple[PublishedBatch, ...] = ()
+    clock_behind: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +88,7 @@ class _Run:
     now: float
 
     def fenced(self) -> AbstractContextManager[Session]:
-        return fenced(self.session, PUBLISH_LEASE, self.fence, self.now)
+        return fenced(self.session, PUBLISH_LEASE, self.fence)
 
 
 def publish_due(
@@ -99,26 +107,22 @@ def publish_due(
     `signers` are the private keys at hand; those whose `ExportSigningKey` is live sign. `holder` names this
     publisher: the same name takes its own lease back at once after a crash, another waits for its expiry.
 
-    Raises NoLiveSigner and publishes nothing; LeaseLost if another publisher took over meanwhile;
-    StorageConflict (other bytes lie under a name of ours) or whatever else holds a region up, after the
-    other regions were served.
+    Raises NoLiveSigner or ConfigurationError and publishes nothing; LeaseLost if another publisher took over
+    meanwhile; and, after all regions were served that could be, PublishingFailed with this run's outcome and
+    what held each of the others up (StorageConflict: the index or other bytes do not fit the database).
     """
-    with new_session() as session:
-        with transaction(session):
-            fence = take_lease(session, PUBLISH_LEASE, holder, now, policy.lease_seconds)
-        # A crash from here on leaves a lease that runs out by itself.
+    with (
+        new_session() as session,
+        leased(session, PUBLISH_LEASE, holder, now, policy.lease_seconds) as fence,
+    ):
         if fence is None:
             return PublishOutcome(busy=True)
-        try:
-            registered, live = _signing_keys(session, signers, now)
-            run = _Run(session, storage, live, registered, policy, fence, now)
-            # First of all, so that no phone ever meets a file before the key that it verifies with.
-            with run.fenced():
-                write_trust(session, storage, regions, policy=policy, profile=profile, now=now)
-            return _publish_regions(run, regions)
-        finally:
-            with transaction(session):
-                release_lease(session, PUBLISH_LEASE, fence, now)
+        registered, live = _signing_keys(session, signers, now)
+        run = _Run(session, storage, live, registered, policy, fence, now)
+        # First of all, so that no phone ever meets a file before the key that it verifies with.
+        with run.fenced():
+            write_trust(session, storage, regions, policy=policy, profile=profile, now=now)
+        return _publish_regions(run, sorted(set(regions)))
 
 
 def _signing_keys(
@@ -149,64 +153,34 @@ def _signing_keys(
     return registered, tuple(live[:MAX_SIGNERS])
 
 
-def _publish_regions(run: _Run, regions: Collection[str]) -> PublishOutcome:
-    sealed = 0
-    batches: list[PublishedBatch] = []
-    failures: list[RegistryError] = []
-    for region in sorted(set(regions)):
-        try:
+def _publish_regions(run: _Run, regions: Sequence[str]) -> PublishOutcome:
+    failures = Failures(run.session)
+    for region in regions:
+        with failures.kept(region):
             check_not_set_back(run.session, run.storage, region)
-            # What an earlier run sealed and did not finish goes first: windows come out in their order.
-            batches += _finish_sealed(run, region)
-            sealed += _seal_window(run, region)
-            batches += _finish_sealed(run, region)
+    fit = [region for region in regions if region not in failures]
+    with run.fenced() as session:
+        sealed = seal_windows(session, fit, policy=run.policy, now=run.now)
+        clock_behind = is_clock_behind(session, regions, policy=run.policy, now=run.now)
+    # A crash from here on leaves sealed batches, which the next run finishes as this one would have.
+    batches: list[PublishedBatch] = []
+    for region in fit:
+        with failures.kept(region):
+            # Oldest first, what an earlier run left among them: windows come out in their order.
+            for batch in _sealed(run, region):
+                # One by one: what went out is told even if the next one fails.
+                batches.append(_finish(run, batch))
             # Also when nothing was due: an earlier run may have died before this line.
             with run.fenced() as session:
-                write_index(session, run.storage, region, policy=run.policy, now=run.now)
-        except LeaseLost:
-            raise
-        except RegistryError as failure:
-            # One region's trouble must not silence the others. It is raised once they are served.
-            failures.append(failure)
-    if failures:
-        raise failures[0]
-    return PublishOutcome(windows_sealed=sealed, batches=tuple(batches))
+                index = write_index(session, run.storage, region, policy=run.policy, now=run.now)
+            check_listed(run.storage, index)
+    return failures.tell(PublishOutcome(False, sealed, tuple(batches), clock_behind))
 
 
-def _seal_window(run: _Run, region: str) -> bool:
-    """Close the region's window that ended last, unless it is closed. After downtime it covers the gap.
-
-    A crash before the commit leaves the keys pending; after it, a sealed batch that the next run finishes.
-    """
-    window_end = int(run.now // run.policy.window_seconds) * run.policy.window_seconds
-    with run.fenced() as session:
-        newest = newest_batch(session, region)
-        # Also when the clock was set back: then nothing is due until it has caught up.
-        if newest is not None and window_end <= newest.window_end:
-            return False
-        batch = Batch(
-            region=region,
-            sequence=newest.sequence + 1 if newest else 1,
-            window_start=newest.window_end if newest else window_end - run.policy.window_seconds,
-            window_end=window_end,
-            state=BatchState.SEALED,
-        )
-        session.add(batch)
-        session.flush()
-        at = interval_at(window_end)
-        retired = run.policy.last_end_retired(window_end)
-        assign_pending_releases(session, batch.id, region, at=at, newer_than=retired)
-        batch.newest_key_end = newest_key_end(session, batch.id)
-        if batch.newest_key_end is None:
-            # A window without keys has no file, so there is nothing left to do for it.
-            batch.state = BatchState.PUBLISHED
-    return True
-
-
-def _finish_sealed(run: _Run, region: str) -> list[PublishedBatch]:
+def _sealed(run: _Run, region: str) -> list[Batch]:
     batches = sealed_batches(run.session, region)
-    run.session.expunge_all()  # values from here on: each batch below ends a transaction
-    return [_finish(run, batch) for batch in batches]
+    run.session.expunge_all()  # values from here on: finishing each of them ends a transaction
+    return batches
 
 
 def _finish(run: _Run, batch: Batch) -> PublishedBatch:

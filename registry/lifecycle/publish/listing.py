@@ -11,11 +11,12 @@ from hashlib import sha256
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from registry.errors import Malformed, StorageConflict
-from registry.lifecycle.publish.policy import PublicationPolicy
+from registry.errors import ConfigurationError, Malformed, StorageConflict
+from registry.lifecycle.publish.policy import PHONES_TOLERATE_SECONDS, PublicationPolicy
 from registry.models import ExportSigningKey
 from registry.models.batch import index_windows, newest_batch
 from registry.protocol.index import (
+    EXPOSURES,
     TRUST_PATH,
     Index,
     decode_index,
@@ -43,10 +44,11 @@ def ensure_first_files(
 ) -> None:
     """Let index.txt, index.json and the trust material exist before anything is served.
 
-    Fills free names only, so it needs no lease: whatever a publisher has written stays.
+    Fills free names only, so it needs no lease: whatever a publisher has written stays. Raises
+    ConfigurationError as `write_trust`.
     """
     with new_session() as session:
-        storage.put_new(TRUST_PATH, encode_trust(_trust(session, regions, policy, profile, int(now))))
+        storage.put_new(TRUST_PATH, _readable_trust(_trust(session, regions, policy, profile, int(now))))
         for region in sorted(set(regions)):
             index = _index(session, region, policy, int(now))
             content = encode_index(index)
@@ -57,8 +59,8 @@ def ensure_first_files(
 
 def write_index(
     session: Session, storage: Storage, region: str, *, policy: PublicationPolicy, now: float
-) -> None:
-    """Bring the region's index into line with the rows.
+) -> Index:
+    """Bring the region's index into line with the rows, and return it.
 
     Call it inside `fenced`: the lease's row stays locked while files are replaced, so that a publisher
     that slept cannot put an older index over a newer one. A crash in between leaves index.json ahead of
@@ -71,9 +73,14 @@ def write_index(
     before = _readable_index(stored)
     if before is not None:
         _refuse_set_back(before, index.sequence)
-        same = replace(index, issued_at=before.issued_at, expires_at=before.expires_at)
-        if encode_index(same) == stored and now < (before.issued_at + before.expires_at) / 2:
-            index = same
+        # An index that was issued when the clock was far ahead is of no use to phones, and is issued anew.
+        if before.issued_at <= now + PHONES_TOLERATE_SECONDS:
+            # After a small step back of the clock too, none may look older than one that phones have seen.
+            issued_at = max(index.issued_at, before.issued_at)
+            index = replace(index, issued_at=issued_at, expires_at=issued_at + policy.index_life_seconds)
+            same = replace(index, issued_at=before.issued_at, expires_at=before.expires_at)
+            if encode_index(same) == stored and now < (before.issued_at + before.expires_at) / 2:
+                index = same
     content = encode_index(index)
     digest_path = index_digest_path(region, sha256(content).hexdigest())
     if storage.read(digest_path) != content and not storage.put_new(digest_path, content):
@@ -81,6 +88,21 @@ def write_index(
     _write(storage, index_path(region), content)
     # Last of all: what every existing app polls names a file only when all else about it is in place.
     _write(storage, legacy_index_path(region), _legacy(index))
+    return index
+
+
+def check_listed(storage: Storage, index: Index) -> None:
+    """Raises StorageConflict if a file that `index` lists is not there.
+
+    It is not made again: phones and copies may hold the one that was, and another signature is another file.
+    Looks at names alone, not into files.
+    """
+    there = set(storage.names(f"{EXPOSURES}/{index.region}/"))
+    listed = [f"{EXPOSURES}/{file.path}" for window in index.windows for file in window.files]
+    missing = [path for path in listed if path not in there]
+    if missing:
+        others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise StorageConflict(f"{missing[0]}{others}, listed and gone: bring it back from a copy or a backup")
 
 
 def check_not_set_back(session: Session, storage: Storage, region: str) -> None:
@@ -112,13 +134,16 @@ def write_trust(
     profile: Profile,
     now: float,
 ) -> None:
-    """Bring the trust material into line with keys and policy. Call it inside `fenced`, as `write_index`."""
+    """Bring the trust material into line with keys and policy. Call it inside `fenced`, as `write_index`.
+
+    Raises ConfigurationError, and writes nothing, if phones would refuse it.
+    """
     trust = _trust(session, regions, policy, profile, int(now))
     stored = storage.read(TRUST_PATH)
     issued_at = _issue_time(stored)
     if issued_at is not None and encode_trust(replace(trust, issued_at=issued_at)) == stored:
         return
-    _write(storage, TRUST_PATH, encode_trust(trust))
+    _write(storage, TRUST_PATH, _readable_trust(trust))
 
 
 def _write(storage: Storage, path: str, content: bytes) -> None:
@@ -172,6 +197,16 @@ def _trust(
         },
         issued_at=now,
     )
+
+
+def _readable_trust(trust: TrustMaterial) -> bytes:
+    """`trust` encoded, once it was read back as a phone will read it."""
+    content = encode_trust(trust)
+    try:
+        decode_trust(content)
+    except Malformed as error:
+        raise ConfigurationError(f"phones would refuse what is registered here: {error}") from error
+    return content
 
 
 def _readable_index(content: bytes | None) -> Index | None:

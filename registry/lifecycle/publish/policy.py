@@ -7,6 +7,9 @@ from registry.protocol.intervals import INTERVALS_PER_DAY, interval_at
 PUBLISH_LEASE = "publish"
 """Name of the lease that everything which writes public files holds."""
 
+PHONES_TOLERATE_SECONDS = 2 * 3600
+"""How far ahead of a phone's clock an index may be issued before the phone refuses it."""
+
 
 @dataclass(frozen=True, slots=True)
 class PublicationPolicy:

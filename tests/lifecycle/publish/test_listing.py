@@ -7,8 +7,11 @@ from hashlib import sha256
 import pytest
 from sqlalchemy import delete, select, update
 
-from registry.errors import StorageConflict
+from registry.client.sightings import CLOCK_TOLERANCE_SECONDS
+from registry.client.verify import check_index
+from registry.errors import ConfigurationError, PublishingFailed
 from registry.lifecycle.publish import PublicationPolicy, ensure_first_files
+from registry.lifecycle.publish.policy import PHONES_TOLERATE_SECONDS
 from registry.models import Batch, ExportFile, KeyRelease, transaction
 from registry.protocol.index import EXPOSURES, TRUST_PATH, Index, IndexFile, IndexWindow, index_path
 from registry.protocol.index import legacy_index_path as text_path
@@ -120,6 +123,47 @@ def test_a_damaged_or_lost_index_is_written_anew_with_the_next_run(stage: Publis
     assert stage.index() == intact
 
 
+def test_an_index_of_a_clock_that_was_far_ahead_is_issued_anew(stage: Publishing) -> None:
+    stage.clock.advance(DAY)
+    stage.publish()
+    ahead = stage.index()
+    stage.clock.advance(-DAY)
+    stage.publish()
+    index = stage.index()
+    assert index == replace(ahead, issued_at=END, expires_at=END + DAY)
+    check_index(index, region=REGION, previous=None, now=stage.clock())
+
+
+def test_after_a_small_step_back_no_index_looks_older_than_the_last(stage: Publishing) -> None:
+    assert PHONES_TOLERATE_SECONDS == CLOCK_TOLERANCE_SECONDS
+    publish_one(stage, 1)
+    before = stage.fetch(index_path(REGION))
+    seen = stage.index()
+    stage.clock.advance(-PHONES_TOLERATE_SECONDS)
+    stage.publish()
+    assert stage.fetch(index_path(REGION)) == before
+    stage.publish(policy=replace(HOURLY, window_seconds=2 * HOUR))  # the index has something new to say
+    assert stage.index() == replace(seen, next_window_end=END + 2 * HOUR)
+    check_index(stage.index(), region=REGION, previous=seen, now=stage.clock())
+
+
+def test_a_listed_file_that_is_gone_is_told_by_every_run_and_never_made_again(stage: Publishing) -> None:
+    publish_one(stage, 1)
+    (name,) = stage.names()
+    content = stage.fetch(f"{EXPOSURES}/{name}")
+    stage.storage.delete(f"{EXPOSURES}/{name}")
+    for number in (2, 3):
+        stage.clock.advance(HOUR)
+        stage.collect([key_ending(NOON - 144, number)])
+        with pytest.raises(PublishingFailed, match=f"{name}, listed and gone"):
+            stage.publish()
+        assert stage.storage.read(f"{EXPOSURES}/{name}") is None
+        assert len(stage.names()) == number, "the windows go on"
+    stage.storage.put_new(f"{EXPOSURES}/{name}", content)
+    stage.publish()
+    assert len(stage.published()) == 3
+
+
 def test_a_database_that_was_set_back_publishes_nothing(stage: Publishing) -> None:
     publish_one(stage, 1)
     stage.clock.advance(HOUR)
@@ -132,7 +176,7 @@ def test_a_database_that_was_set_back_publishes_nothing(stage: Publishing) -> No
         session.delete(newest)
     for _ in range(2):
         stage.clock.advance(HOUR)
-        with pytest.raises(StorageConflict, match="set back"):
+        with pytest.raises(PublishingFailed, match="set back"):
             stage.publish()
     assert {name: stage.fetch(name) for name in stage.storage.names("")} == before
     assert len(stage.batches()) == 1
@@ -187,3 +231,30 @@ def test_a_key_stays_in_the_trust_material_until_its_last_file_is_gone(stage: Pu
     stage.publish()
     versions = [key.key_version for key in decode_trust(stage.fetch(TRUST_PATH)).export_signing_keys]
     assert versions == ["v1"]
+
+
+def register_a_key_that_ends_before_it_begins(stage: Publishing) -> None:
+    stage.add_signer(new_signer("310", "v2"), since=END + DAY, until=END + HOUR)
+
+
+def test_trust_material_that_phones_would_refuse_is_not_published(stage: Publishing) -> None:
+    publish_one(stage, 1)
+    before = {name: stage.fetch(name) for name in stage.storage.names("")}
+    register_a_key_that_ends_before_it_begins(stage)
+    stage.clock.advance(HOUR)
+    with pytest.raises(ConfigurationError, match="310 v2 ends before it begins"):
+        stage.publish()
+    assert {name: stage.fetch(name) for name in stage.storage.names("")} == before
+
+
+def test_a_region_that_phones_would_refuse_is_not_published(stage: Publishing) -> None:
+    with pytest.raises(ConfigurationError, match="'Xanadu' is not an ISO 3166 code"):
+        stage.publish(regions=["XA", "Xanadu"])
+    assert stage.storage.names("") == []
+
+
+def test_trust_material_that_phones_would_refuse_is_not_the_first_either(stage: Publishing) -> None:
+    register_a_key_that_ends_before_it_begins(stage)
+    with pytest.raises(ConfigurationError, match="310 v2 ends before it begins"):
+        ensure(stage)
+    assert stage.storage.names("") == []
