@@ -103,6 +103,7 @@ class Simulator:
     uploaded: list[TemporaryExposureKey] = field(default_factory=list)
     acts: list[str] = field(default_factory=list)
     index_override: bytes | None = None
+    health_authority_id: str = "authority"
 
     def __post_init__(self) -> None:
         self.signers = [self.new_key("1")]
@@ -155,11 +156,12 @@ class Simulator:
         self.windows.append(IndexWindow(sequence, sequence, start, end))
 
     def _next_window(self) -> tuple[int, int, int]:
+        now = int(self.clock()) // WINDOW_SECONDS * WINDOW_SECONDS
         if not self.windows:
-            start = int(self.clock()) // WINDOW_SECONDS * WINDOW_SECONDS
-            return start - WINDOW_SECONDS, start, 1
+            return now - WINDOW_SECONDS, now, 1
+        # After a pause the next window spans all of it, as a registry's does.
         last = self.windows[-1]
-        return last.end, last.end + WINDOW_SECONDS, last.last_sequence + 1
+        return last.end, max(last.end + WINDOW_SECONDS, now), last.last_sequence + 1
 
     def index(self, **changes: Any) -> bytes:
         """The native index as it stands."""
@@ -260,6 +262,8 @@ class Simulator:
         return answer_json(200, {"certificate": certificate, "padding": "AAAA"})
 
     def _collect(self, request: Mapping[str, Any]) -> Answer:
+        if request["healthAuthorityID"] != self.health_authority_id:
+            return answer_json(401, {"error": "unknown", "code": "unknown_health_authority_id"})
         test_type, mac = self._certificates[request["verificationPayload"]]
         segments = [
             MacSegment(key["key"], key["rollingStartNumber"], key["rollingPeriod"], key["transmissionRisk"])

@@ -133,6 +133,7 @@ def test_the_log_does_not_tell_when_a_phone_called(registry: Running) -> None:
     app = AppOfOld(
         registry.call, registry.first_run["device_api_key"], registry.first_run["health_authority_id"]
     )
+    registry.wait_until(lambda: "whole walk" in registry.log_path.read_text())
     before = len(registry.log_path.read_text())
     app.verify("12345")
     headers = {"X-API-Key": app.device_api_key, "X-Chaff": "1", "Content-Type": "application/json"}

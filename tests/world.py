@@ -48,7 +48,7 @@ class World:
     ) -> tuple[int, Mapping[str, str], bytes]:
         """One HTTP exchange."""
         answer = self.client.open(path, method=method, headers=dict(headers), data=body)
-        return answer.status_code, answer.headers, answer.get_data()
+        return answer.status_code, dict(answer.headers), answer.get_data()
 
     def app(self) -> AppOfOld:
         """A new phone."""

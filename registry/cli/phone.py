@@ -9,22 +9,19 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from datetime import UTC, date, datetime
+from contextlib import contextmanager
+from datetime import date, datetime
 from pathlib import Path
 from typing import TextIO
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from registry.cli.phone_report import progress_bar, show_key_change, show_receipt, show_report
 from registry.client import (
     Enrolment,
     HttpTransport,
     Phone,
-    PollReport,
     Transport,
-    UploadReceipt,
     card_lines,
     card_members,
     read_code,
@@ -33,7 +30,6 @@ from registry.client import (
 )
 from registry.client.failures import Mistyped, UploadRefused
 from registry.client.phone import NEAR_RSSI
-from registry.client.poll import Progress as PollProgress
 from registry.client.texts import (
     CARD_TEXTS,
     LANGUAGES,
@@ -43,7 +39,6 @@ from registry.client.texts import (
     printable,
     refusal_advice,
 )
-from registry.client.trust import KeyChange
 from registry.errors import FetchFailed, Malformed, RegistryError
 from registry.protocol.encoding import decode_json_object
 from registry.protocol.intervals import Clock
@@ -164,7 +159,7 @@ def init(
         registration = opened.store.registration()
         click.echo(texts["belongs"].format(address=registration.base_url, region=registration.region))
         if change and (change.added or change.removed):
-            _show_key_change(change, texts)
+            show_key_change(change, texts)
         if registration.demonstration:
             click.echo(CARD_TEXTS[surroundings.language]["demonstration"])
         if registration.staged:
@@ -318,19 +313,7 @@ def upload(
             raise click.ClickException(f"{refused}\n{refusal_advice(refused.code, language)}") from refused
         except FetchFailed as failed:
             raise click.ClickException(f"{failed}\n{texts['again']}") from failed
-        _show_receipt(receipt, texts)
-
-
-def _show_receipt(receipt: UploadReceipt, texts: Mapping[str, str]) -> None:
-    click.echo(texts["done"].format(count=receipt.keys_taken))
-    if receipt.keys_taken:
-        click.echo(texts["published"])
-    if receipt.changed_earlier:
-        click.echo(texts["changed"])
-    if receipt.partial:
-        click.echo(texts["partial"].format(reason=receipt.partial))
-    for warning in receipt.warnings:
-        click.echo(warning)
+        show_receipt(receipt, texts)
 
 
 def _ask_for_code(texts: Mapping[str, str]) -> str:
@@ -374,59 +357,11 @@ def poll(surroundings: Surroundings) -> None:
     Ends with status 1 if anything could not be had or believed; what could be read is read all the same.
     """
     with surroundings.open() as opened:
-        with _progress_bar() as progress:
+        with progress_bar() as progress:
             report = opened.poll(progress)
-        _show_report(report, surroundings.texts)
+        show_report(report, surroundings.texts)
         if not report.good:
             raise SystemExit(1)
-
-
-@contextmanager
-def _progress_bar() -> Iterator[PollProgress]:
-    """A function to tell of each file; the bar appears with the first one."""
-    bar = Progress(TextColumn("files"), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True))
-    task = bar.add_task("files", total=None)
-    with ExitStack() as shown:
-
-        def show(done: int, total: int) -> None:
-            if not bar.live.is_started:
-                shown.enter_context(bar)
-            bar.update(task, completed=done, total=total)
-
-        yield show
-
-
-def _show_report(report: PollReport, texts: Mapping[str, str]) -> None:
-    if report.key_change:
-        _show_key_change(report.key_change, texts)
-    if report.good and not report.files_read:
-        click.echo(texts["nothing_new"])
-    else:
-        click.echo(texts["read"].format(files=report.files_read, keys=report.keys_read))
-    met = sorted({exposure.day.isoformat() for exposure in report.exposures})
-    if met:
-        click.echo(texts["met"].format(days=", ".join(met)))
-    if report.withdrawn:
-        click.echo(texts["withdrawn"].format(count=report.withdrawn))
-    for failure in report.failures:
-        words = printable(str(failure.error))
-        click.echo(f"{failure.path}: {type(failure.error).__name__}: {words}", err=True)
-    if report.files_unread:
-        click.echo(texts["unread"].format(count=report.files_unread), err=True)
-    if report.retry_at is not None:
-        click.echo(texts["pause"].format(time=_utc(report.retry_at)), err=True)
-    click.echo(texts["next"].format(time=_utc(report.next_poll_at)))
-
-
-def _show_key_change(change: KeyChange, texts: Mapping[str, str]) -> None:
-    added, removed = (
-        printable(", ".join(names)) or texts["none"] for names in (change.added, change.removed)
-    )
-    click.echo(texts["keys_changed"].format(added=added, removed=removed))
-
-
-def _utc(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 @phone.command()

@@ -44,7 +44,7 @@ class RolledBack(Distrusted):
 
 
 class SequenceGap(Distrusted):
-    """Windows are missing between what this phone has read and the oldest window of the index."""
+    """Windows, or a stretch of time, are missing that this phone should have been able to read."""
 
 
 class Rewritten(Distrusted):
@@ -57,6 +57,10 @@ class Outdated(Distrusted):
 
 class WrongFile(Distrusted):
     """A signed file stands where another belongs: its region or window is not the one announced."""
+
+
+class TooEarly(Distrusted):
+    """A signed file holds a key that could still be replayed: its end was less than two hours ago."""
 
 
 class TrustRefused(Distrusted):

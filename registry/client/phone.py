@@ -21,7 +21,14 @@ from registry.client.sightings import Sighting
 from registry.client.store import OWN_KEY_DAYS, SIGHTING_DAYS, PhoneStore
 from registry.client.transport import RandomBytes, Transport
 from registry.client.trust import KeyChange, check_address, check_first_trust, fetch_trust, key_change
-from registry.client.upload import SharedDay, UploadReceipt, agree, carry_on, days_to_share
+from registry.client.upload import (
+    SharedDay,
+    UploadReceipt,
+    agree,
+    carry_on,
+    check_can_upload,
+    days_to_share,
+)
 from registry.protocol.identifiers import rolling_proximity_identifiers
 from registry.protocol.intervals import (
     INTERVALS_PER_DAY,
@@ -45,7 +52,7 @@ class Enrolment:
     """What a person says when setting a phone up. `region` may be left out if the registry has only one.
 
     `demonstration` allows a registry that is not for real people; `staged` makes 14 days of past keys, in a
-    demonstration only. `device_url` takes uploads, by default at `base_url`.
+    demonstration only. `device_url` takes uploads, by default where it was before, at first at `base_url`.
     """
 
     base_url: str
@@ -107,7 +114,7 @@ class Phone:
         """
         before = self.store.registration() if self.store.is_set_up() else None
         base_url = check_address(enrolment.base_url)
-        device_url = check_address(enrolment.device_url or base_url)
+        device_url = check_address(enrolment.device_url or (before.device_url if before else base_url))
         if before and before.base_url != base_url:
             raise TrustRefused(
                 f"this phone belongs to {before.base_url}: use another --store for another registry"
@@ -217,6 +224,10 @@ class Phone:
             progress=progress,
         )
 
+    def check_can_upload(self) -> None:
+        """Raises `NothingToUpload`, naming what was not given at set-up: ask before a person is asked."""
+        check_can_upload(self.store.registration())
+
     def days_to_share(self) -> list[SharedDay]:
         """What an upload would share: show it before asking."""
         return days_to_share(self.own_keys(), now=self._clock())
@@ -230,10 +241,12 @@ class Phone:
         """Finishes the upload agreed to, from wherever it stands (`registry.client.upload.carry_on`)."""
         return carry_on(self.store, self._transport, clock=self._clock, random_bytes=self._random_bytes)
 
-    def abandon_upload(self) -> None:
-        """Forgets an upload under way. What the registry has already taken in stays there."""
+    def abandon_upload(self) -> bool:
+        """Forgets an upload under way, and says whether there was one. What the registry has stays there."""
         with self.store.all_or_nothing():
+            there_was_one = self.store.pending_upload() is not None
             self.store.drop_pending_upload()
+        return there_was_one
 
     def card(self) -> Card:
         """The card as it is now."""

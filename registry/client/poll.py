@@ -38,7 +38,7 @@ MAX_SILENT_FILES = 3
 """After so many files in a row without any answer the network is gone, and the rest would only wait."""
 
 Progress = Callable[[int, int], None]
-"""Told how many files of how many have been dealt with."""
+"""Told how many files of how many have been dealt with; never told anything if there are none."""
 
 _EXPECTED = (FetchFailed, Malformed, Distrusted)
 
@@ -55,9 +55,10 @@ class Failure:
 class PollReport:
     """What a poll brought. Times are unix seconds.
 
-    `index_changed` is False if the registry answered that nothing is new. `exposures` are new matches,
-    `withdrawn` how many keys matched before were revoked. `retry_at` is when the registry asks to be tried
-    again at the earliest, `next_poll_at` when this phone should (never before `retry_at`).
+    `index_changed` is False if the registry answered that nothing is new. `exposures` are new matches that
+    still count after the poll, `withdrawn` how many keys matched before it were revoked. `retry_at` is when
+    the registry asks to be tried again at the earliest, `next_poll_at` when this phone should (never before
+    `retry_at`).
     """
 
     index_changed: bool
@@ -177,7 +178,8 @@ class _Run:
             else:
                 self._files_read += 1
                 self._files_unread -= 1
-        self._progress(len(unread) - self._files_unread, len(unread))
+        if unread:
+            self._progress(len(unread) - self._files_unread, len(unread))
 
     def _read_file(self, window: IndexWindow, file: IndexFile, table: SightingTable) -> None:
         if file.size > MAX_FILE_BYTES:
@@ -198,8 +200,11 @@ class _Run:
         # A crash before this line: the file is fetched again. After it: never.
         self._store.keep_outcome(outcome, sha256=file.sha256, window_end=window.end)
         self._keys_read += len(export.keys) + len(export.revised_keys)
+        # Matched and revoked within one poll: nobody has been warned, so there is nothing to take back.
+        unannounced = {exposure.key_data for exposure in self._exposures}
+        self._withdrawn += len(outcome.withdrawn & self._matched - unannounced)
+        self._exposures = [one for one in self._exposures if one.key_data not in outcome.withdrawn]
         self._exposures += outcome.exposures
-        self._withdrawn += len(outcome.withdrawn & self._matched)
         self._known.update((key.key_data, key) for key in outcome.known)
         self._matched |= {exposure.key_data for exposure in outcome.exposures}
         self._matched -= outcome.withdrawn

@@ -125,7 +125,7 @@ class PhoneStore:
         """Raises `NotSetUp` if the phone has not been set up."""
         row = self._row("registration", Registration)
         if row is None:
-            raise NotSetUp("this phone is not set up: run `registry phone init ADDRESS`")
+            raise NotSetUp("this phone is not set up: run `init ADDRESS` for it")
         return Registration(*row[:6], *(bool(mark) for mark in row[6:]))
 
     def is_set_up(self) -> bool:

@@ -1,4 +1,4 @@
-"""What people read on the card, before they share, and when a step is refused: English and Chinese.
+"""What people read: on the card, before they share, when a step is refused, from commands. English, Chinese.
 
 Every text must say what it means for the person and what to do; none may promise what is not known.
 """
@@ -11,8 +11,8 @@ LANGUAGES: tuple[Language, ...] = ("en", "zh")
 
 CARD_TEXTS: Mapping[Language, Mapping[str, str]] = {
     "en": {
-        "green": "GREEN: no contact with a confirmed case is known",
-        "orange": "ORANGE: you were near a person who has been confirmed positive",
+        "green": "GREEN: no contact with a person found positive is known",
+        "orange": "ORANGE: you were near a person who was found positive, by a test or a doctor",
         "stale": "OUT OF DATE: this card cannot say whether you were exposed",
         "exposed": "Day of the contact (UTC): {day}",
         "advice": "Take a nucleic-acid test and observe your health for the next days. If you feel ill, "
@@ -20,20 +20,20 @@ CARD_TEXTS: Mapping[Language, Mapping[str, str]] = {
         "not_checked": "The last complete check is more than 48 hours ago. Go online and check again.",
         "never_checked": "This phone has not completed a check yet. Go online and check.",
         "last_checked": "Last complete check: {time} UTC",
-        "withdrawn": "A warning about {day} was withdrawn by the health authority: it was a mistake.",
+        "withdrawn": "A warning about {day} was withdrawn by the health authority.",
         "demonstration": "DEMONSTRATION, not for real people.",
         "staged": "STAGED DEMONSTRATION: this phone's past days are made up.",
     },
     "zh": {
-        "green": "绿色：未发现与确诊者的接触",
-        "orange": "橙色：您曾与一名确诊阳性者近距离接触",
+        "green": "绿色：未发现与阳性者的接触",
+        "orange": "橙色：您曾在一名经检测或医生诊断为阳性的人附近",
         "stale": "已过期：此卡目前无法判断您是否有过接触",
         "exposed": "接触日期（世界协调时）：{day}",
         "advice": "请做核酸检测，并在今后几天观察自己的健康状况。如感不适，请先致电医生再前往就诊。",
         "not_checked": "上次完整检查已超过 48 小时。请联网后重新检查。",
         "never_checked": "本机尚未完成过检查。请联网后进行检查。",
         "last_checked": "上次完整检查：{time}（世界协调时）",
-        "withdrawn": "关于 {day} 的提醒已由卫生机构撤回：该结果有误。",
+        "withdrawn": "关于 {day} 的提醒已由卫生机构撤回。",
         "demonstration": "演示用途，不适用于真实人员。",
         "staged": "情景演示：本机过去各日的密钥均为虚构。",
     },
@@ -44,6 +44,8 @@ UPLOAD_TEXTS: Mapping[Language, Mapping[str, str]] = {
         "heading": "If you agree, this phone shares the keys of these days (UTC):",
         "day": "{day}: one key, whole day",
         "today": "{day} (today): one key; it is published only after the day has ended",
+        "details": "With each key goes the kind of your result, and how many days before or after your first "
+        "symptoms its day lies. If that day is not known, an assumed one is used.",
         "meaning": "From them other phones find out by themselves, without telling anybody, whether "
         "they were near you on those days. The registry learns neither your name nor your number, nor whom "
         "you met or where. What was published cannot be called back from phones that have fetched it; the "
@@ -52,27 +54,77 @@ UPLOAD_TEXTS: Mapping[Language, Mapping[str, str]] = {
         "question": "Share them?",
         "declined": "Nothing was shared.",
         "code": "Verification code",
-        "again": "Nothing is lost: run `registry phone upload` again, without a code.",
+        "mistyped": "This cannot be the code: compare it character by character, and type it again.",
+        "again": "Nothing is lost: run `upload` again for this phone, without a code.",
         "abandoned": "The unfinished upload was forgotten.",
+        "nothing_to_abandon": "There is no unfinished upload, so there was nothing to forget.",
         "resumed": "Going on with the upload that you agreed to before.",
-        "done": "Done. Keys taken in: {count}. Each is published once its day has been over for two hours.",
+        "done": "Done. Keys taken in: {count}.",
+        "published": "Each is published once its day has been over for two hours.",
+        "changed": "The earlier upload was changed: its keys that were sent again now stand for this result.",
         "partial": "Not every key was taken in: {reason}",
     },
     "zh": {
         "heading": "如您同意，本机将分享以下日期（世界协调时）的密钥：",
         "day": "{day}：一个密钥，全天",
         "today": "{day}（今天）：一个密钥；当天结束后才会公布",
-        "meaning": "其他手机据此自行判断当天是否曾在您附近，且不会告知任何人。登记处不会得知您的姓名、号码，"
-        "也不会得知您见过谁、到过何处。已被其他手机获取的内容无法收回；登记处会在 21 天后将其删除。",
+        "details": "每个密钥还附有您的结果类型，以及该日在首次出现症状之前或之后多少天。"
+        "如不知道首次出现症状的日期，则按推定的日期计算。",
+        "meaning": "其他手机据此自行判断当天是否曾在您附近，且不会告知任何人。登记系统不会得知您的姓名、"
+        "号码，也不会得知您见过谁、到过何处。已被其他手机获取的内容无法收回；登记系统会在 21 天后将其删除。",
         "staged": "这些密钥是为演示而虚构的。",
         "question": "是否分享？",
         "declined": "未分享任何内容。",
         "code": "验证码",
-        "again": "没有任何损失：请再次运行 `registry phone upload`，无需验证码。",
+        "mistyped": "验证码有误：请逐位核对后重新输入。",
+        "again": "没有任何损失：请对本机再次运行 `upload`，无需验证码。",
         "abandoned": "已放弃未完成的上传。",
+        "nothing_to_abandon": "没有未完成的上传，无需放弃。",
         "resumed": "继续您先前已同意的上传。",
-        "done": "完成。已接收密钥：{count} 个。每个密钥在当天结束满两小时后公布。",
+        "done": "完成。已接收密钥：{count} 个。",
+        "published": "每个密钥在当天结束满两小时后公布。",
+        "changed": "先前的上传已更改：再次发送的密钥现按此次结果处理。",
         "partial": "并非所有密钥都被接收：{reason}",
+    },
+}
+
+PHONE_TEXTS: Mapping[Language, Mapping[str, str]] = {
+    "en": {
+        "belongs": "This phone now belongs to {address}, region {region}.",
+        "staged": "STAGED: 14 days of past keys were made up.",
+        "keys_changed": "The registry's keys changed. New: {added}; gone: {removed}.",
+        "none": "none",
+        "sightings": "New sightings: {count}.",
+        "known": "Left out because they were known already: {count}.",
+        "own": "Left out because they were this phone's own: {count}.",
+        "too_old": "Left out because they are older than 21 days: {count}.",
+        "staged_meeting": "STAGED: a meeting of a past day was entered by hand; the card says so from now "
+        "on.",
+        "nothing_new": "Nothing new.",
+        "read": "Files read: {files}, with {keys} keys.",
+        "met": "This phone was near a person found positive on: {days}.",
+        "withdrawn": "Warnings withdrawn: {count}.",
+        "unread": "Files left for the next poll: {count}.",
+        "pause": "The registry asks to be left alone until {time}.",
+        "next": "Next poll: {time}.",
+    },
+    "zh": {
+        "belongs": "本机现属于 {address}，地区 {region}。",
+        "staged": "情景演示：已虚构过去 14 天的密钥。",
+        "keys_changed": "登记系统的公钥已更换。新增：{added}；移除：{removed}。",
+        "none": "无",
+        "sightings": "新收到的标识：{count} 个。",
+        "known": "因已收录而略去：{count} 个。",
+        "own": "因属本机所发而略去：{count} 个。",
+        "too_old": "因超过 21 天而略去：{count} 个。",
+        "staged_meeting": "情景演示：手工录入了过去某日的相遇；此后卡上将注明。",
+        "nothing_new": "没有新内容。",
+        "read": "已读取文件：{files} 个，含密钥 {keys} 个。",
+        "met": "本机曾在阳性者附近，日期：{days}。",
+        "withdrawn": "已撤回的提醒：{count} 条。",
+        "unread": "留待下次检查的文件：{count} 个。",
+        "pause": "登记系统要求在 {time} 之前不要再来查询。",
+        "next": "下次检查：{time}。",
     },
 }
 
@@ -101,33 +153,38 @@ REFUSAL_TEXTS: Mapping[Language, Mapping[str, str]] = {
         "Tell the health official.",
         "invalid_report_type_transition": "The new result cannot replace the one uploaded before. "
         "Tell the health official.",
-        "unauthorized": "The registry does not accept this phone's API key. Run `registry phone init` again "
-        "with a current --api-key-file, then upload again without a code.",
-        "unknown_health_authority_id": "The registry does not know the health authority. Run "
-        "`registry phone init` again with the right --health-authority, then upload again without a code.",
+        "unauthorized": "The registry does not accept this phone's API key. Run `init` again for this "
+        "phone with a current --api-key-file, then upload again without a code.",
+        "unknown_health_authority_id": "The registry does not know the health authority. Run `init` again "
+        "for this phone with the right --health-authority, then upload again without a code.",
+        "health_authority_missing_region_config": "The registry cannot take uploads of this health authority "
+        "yet. Tell the health official; once it is mended, or after `init` with the right "
+        "--health-authority, upload again without a code.",
     },
     "zh": {
         "code_invalid": "验证码有误或已被使用。请与收到的内容核对。" + _NEW_CODE["zh"],
         "code_expired": "验证码已过期。" + _NEW_CODE["zh"],
-        "code_not_found": "登记处没有此验证码。" + _NEW_CODE["zh"],
+        "code_not_found": "登记系统没有此验证码。" + _NEW_CODE["zh"],
         "unsupported_test_type": "此验证码所对应的结果类型，本机无法上传。" + _NEW_CODE["zh"],
-        "token_invalid": "登记处不再接受此前换取的凭据。" + _NEW_CODE["zh"],
+        "token_invalid": "登记系统不再接受此前换取的凭据。" + _NEW_CODE["zh"],
         "token_expired": "输入验证码后等待过久。" + _NEW_CODE["zh"],
         "health_authority_verification_certificate_invalid": "证书已过期或与密钥不符。" + _NEW_CODE["zh"],
         "missing_revision_token": "其中部分密钥曾由另一份已丢失的存储上传。请告知卫生人员。",
-        "invalid_revision_token": "登记处无法将其与您先前的上传对应。请告知卫生人员。",
+        "invalid_revision_token": "登记系统无法将其与您先前的上传对应。请告知卫生人员。",
         "key_already_revised": "这些密钥已被更改过一次，不能再次更改。请告知卫生人员。",
         "invalid_report_type_transition": "新结果不能替换先前上传的结果。请告知卫生人员。",
-        "unauthorized": "登记处不接受本机的接口密钥。请用有效的 --api-key-file 重新运行 "
-        "`registry phone init`，然后不带验证码再次上传。",
-        "unknown_health_authority_id": "登记处不认识该卫生机构。请用正确的 --health-authority 重新运行 "
-        "`registry phone init`，然后不带验证码再次上传。",
+        "unauthorized": "登记系统不接受本机的接口密钥。请用有效的 --api-key-file 对本机重新运行 "
+        "`init`，然后不带验证码再次上传。",
+        "unknown_health_authority_id": "登记系统不认识该卫生机构。请用正确的 --health-authority 对本机"
+        "重新运行 `init`，然后不带验证码再次上传。",
+        "health_authority_missing_region_config": "登记系统尚不能接收该卫生机构的上传。请告知卫生人员；"
+        "问题解决后，或用正确的 --health-authority 重新运行 `init` 后，不带验证码再次上传。",
     },
 }
 
 OTHER_REFUSAL: Mapping[Language, str] = {
     "en": "The registry refused the upload. Tell the health official what stands above.",
-    "zh": "登记处拒绝了上传。请将上述内容告知卫生人员。",
+    "zh": "登记系统拒绝了上传。请将上述内容告知卫生人员。",
 }
 
 

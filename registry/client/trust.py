@@ -27,8 +27,12 @@ class KeyChange:
 
 def check_address(url: str) -> str:
     """The address without a slash at its end. Raises `TrustRefused` unless it is plain http(s)."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError as error:
+        raise TrustRefused(f"{url!r} is not an address: {error}") from error
+    if not is_address:
         raise TrustRefused(f"{url!r} is not an address like https://keys.example.org")
     if parts.query or parts.fragment or parts.username or parts.password:
         raise TrustRefused("the address must have no user, query or fragment: it is the same for every phone")
@@ -79,8 +83,7 @@ def check_next_trust(pinned: TrustMaterial, fetched: TrustMaterial, *, region: s
     if not common:
         raise TrustRefused(
             "none of the pinned keys is left: either this phone was off for very long, or somebody else "
-            "answers in the registry's place. Only if you are sure of the address, run "
-            "`registry phone init` with it again"
+            "answers in the registry's place. Only if you are sure of the address, run `init` with it again"
         )
     return key_change(pinned, fetched)
 

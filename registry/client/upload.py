@@ -42,12 +42,8 @@ LONGEST_CODE = 64
 
 _START_BYTES = 4
 _RETRYABLE_CODES = {"internal_error", "maintenance_mode", "quota_exceeded", "unable_to_load_health_authority"}
-_FIXABLE_CODES = {
-    "unauthorized",
-    "unknown_health_authority_id",
-    "health_authority_missing_region_config",
-    "code_user_unauthorized",
-}
+_WRONG_AUTHORITY_CODES = {"unknown_health_authority_id", "health_authority_missing_region_config"}
+_FIXABLE_CODES = {"unauthorized", "code_user_unauthorized"} | _WRONG_AUTHORITY_CODES
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +58,12 @@ class SharedDay:
 class UploadReceipt:
     """What the registry took in.
 
-    `keys_taken` counts keys that it did not have before; `partial` says why some were left out, if they were.
+    `keys_taken` counts keys that it did not have before; `changed_earlier` says that it also had an earlier
+    upload brought into line with this one. `partial` says why some keys were left out, if they were.
     """
 
     keys_taken: int
+    changed_earlier: bool
     warnings: tuple[str, ...]
     partial: str | None
 
@@ -74,6 +72,22 @@ def days_to_share(keys: Iterable[TemporaryExposureKey], *, now: float) -> list[S
     """What an upload would share, oldest day first."""
     days = sorted(date_of_interval(key.rolling_start_interval_number) for key in keys)
     return [SharedDay(day, day == utc_date(now)) for day in days]
+
+
+def check_can_upload(registration: Registration) -> None:
+    """Raises `NothingToUpload`, which names what is missing, unless the phone was given all it needs."""
+    missing = [
+        f"{what} ({option})"
+        for what, option, given in (
+            ("an API key", "--api-key-file", registration.device_api_key),
+            ("a health authority", "--health-authority", registration.health_authority_id),
+        )
+        if not given
+    ]
+    if missing:
+        raise NothingToUpload(
+            f"this phone cannot upload without {' and '.join(missing)}: run `init` for it again"
+        )
 
 
 def agree(
@@ -96,12 +110,7 @@ def agree(
         if pending.code != code:
             raise UploadUnderWay("another upload is not finished: upload without a code to go on with it")
         return pending
-    registration = store.registration()
-    if not registration.device_api_key or not registration.health_authority_id:
-        raise NothingToUpload(
-            "this phone has no API key or no health authority: "
-            "run `registry phone init` again with --api-key-file"
-        )
+    check_can_upload(store.registration())
     keys = [
         key
         for key in store.own_keys()
@@ -196,11 +205,20 @@ class _Run:
 
     def publish(self, pending: PendingUpload) -> UploadReceipt:
         """Keys and certificate to the registry."""
-        answer = self._post("/v1/publish", pending.publish_request or b"", with_api_key=False)
+        try:
+            answer = self._post("/v1/publish", pending.publish_request or b"", with_api_key=False)
+        except UploadRefused as refused:
+            if refused.code in _WRONG_AUTHORITY_CODES:
+                # The request names the authority. It is built anew for the right one: the request before it
+                # gets a certificate again, so the code is not lost.
+                self._keep(replace(pending, publish_request=None))
+            raise
         # A 200 without a revision token is a server's fault by the contract: the same bytes go out again.
         revision_token = answer.text("revisionToken")
+        keys_taken = answer.integer("insertedExposures") if "insertedExposures" in answer else 0
         receipt = UploadReceipt(
-            keys_taken=answer.integer("insertedExposures") if "insertedExposures" in answer else 0,
+            keys_taken=keys_taken,
+            changed_earlier=self._store.revision_token() is not None and keys_taken < len(_keys(pending)),
             warnings=tuple(map(printable, answer.texts("warnings") if "warnings" in answer else ())),
             partial=printable(answer.text("error")) if "error" in answer else None,
         )

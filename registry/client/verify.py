@@ -5,8 +5,9 @@ Of an index (its windows are without a gap already, `decode_index` sees to that)
  1. It is this phone's region's.
  2. It is no older than the one before: sequence, end and issue time never go back.
  3. It was not issued in the future and has not expired.
- 4. It reaches back to where this phone stopped reading, or over the whole time that matters to the card.
- 5. It lists no new file in a window that was read before, and no other file under a known name.
+ 4. It reaches back to the registry's first window, or over the whole time that matters to the card.
+ 5. Windows that were read before have their times still, and what it adds begins where those ended.
+ 6. It lists no new file in a window that was read before, and no other file under a known name.
 
 Of a file:
 
@@ -15,6 +16,7 @@ Of a file:
  3. There is a signature for each one announced, at least one by a trusted key, and no trusted key's is wrong.
  4. Region and window are those under which the index lists it.
  5. Every key is one that phones can use, and there are not too many.
+ 6. Every key's validity ended at least two hours before the window did: phones witness the embargo.
 
 Nothing of a file that fails is matched. The index itself carries no signature: who forges it can hide
 windows until the expiry of the last true one, but cannot make a phone believe a key.
@@ -25,13 +27,22 @@ from hashlib import sha256
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
-from registry.client.failures import HashMismatch, Outdated, Rewritten, RolledBack, SequenceGap, WrongFile
+from registry.client.failures import (
+    HashMismatch,
+    Outdated,
+    Rewritten,
+    RolledBack,
+    SequenceGap,
+    TooEarly,
+    WrongFile,
+)
 from registry.client.risk import HORIZON_DAYS
 from registry.client.sightings import CLOCK_TOLERANCE_SECONDS
 from registry.errors import Malformed
 from registry.protocol.certificate import load_public_key
 from registry.protocol.export_file import ExportFile, check_export, read_zip, verify_signatures
 from registry.protocol.index import GAEN_ZIP, Index, IndexFile, IndexWindow
+from registry.protocol.intervals import EMBARGO_INTERVALS, interval_at
 from registry.protocol.trust import TrustMaterial
 
 MAX_FILE_BYTES = 32 * 2**20
@@ -67,9 +78,10 @@ def check_index(index: Index, *, region: str, previous: Index | None, now: float
         raise Outdated("the index was issued in the future: check this phone's clock")
     if index.expires_at <= now:
         raise Outdated("the index has expired and no newer one is offered")
+    _check_reach(index, now)  # 4
     if previous is not None:
-        _check_continuity(index, previous, now)  # 4
-        _check_past(index, previous)  # 5
+        _check_continuity(index, previous)  # 5
+        _check_past(index, previous)  # 6
 
 
 def _check_order(index: Index, previous: Index) -> None:
@@ -86,12 +98,41 @@ def _check_order(index: Index, previous: Index) -> None:
             raise RolledBack(f"the index ends at {end}, the one before it ended at {before}")
 
 
-def _check_continuity(index: Index, previous: Index, now: float) -> None:
-    if not index.windows or index.windows[0].sequence <= previous.sequence + 1:
+def _check_reach(index: Index, now: float) -> None:
+    # Whether a phone reads for the first time or was off for weeks: all that the card can show must be here.
+    if not index.windows:
+        if index.sequence > 0:
+            raise SequenceGap(f"the index lists none of its {index.sequence} windows")
         return
-    # A phone that was off for weeks finds its old place gone; then all that the card can show is here.
-    if index.windows[0].start > now - HORIZON_DAYS * 86400:
-        raise SequenceGap(f"windows {previous.sequence + 1} to {index.windows[0].sequence - 1} are missing")
+    first = index.windows[0]
+    if first.sequence > 1 and first.start > now - HORIZON_DAYS * 86400:
+        raise SequenceGap(
+            f"the windows before {first.sequence} are missing, and it began less than {HORIZON_DAYS} days ago"
+        )
+
+
+def _check_continuity(index: Index, previous: Index) -> None:
+    if not previous.windows:
+        return
+    end = previous.windows[-1].end
+    starts = {window.sequence: window.start for window in previous.windows} | {previous.sequence + 1: end}
+    ends = {window.last_sequence: window.end for window in previous.windows}
+    for window in index.windows:
+        as_before = (
+            window.start == starts.get(window.sequence, window.start)
+            and window.end == ends.get(window.last_sequence, window.end)
+            # A run without files that has grown hides where it was joined, but that lies inside.
+            and (window.start < end < window.end or not _spans(window, previous.sequence))
+        )
+        if not as_before:
+            raise SequenceGap(
+                f"the times of window {window.sequence} do not fit those that this phone has seen: "
+                f"window {previous.sequence} ended at {end}"
+            )
+
+
+def _spans(window: IndexWindow, sequence: int) -> bool:
+    return window.sequence <= sequence < window.last_sequence
 
 
 def _check_past(index: Index, previous: Index) -> None:
@@ -110,7 +151,7 @@ def verify_file(
 ) -> ExportFile:
     """What the file says, once all of it holds.
 
-    Raises `HashMismatch`, `WrongFile`, `Malformed`, `BadSignature` or `UntrustedKey`.
+    Raises `HashMismatch`, `WrongFile`, `TooEarly`, `Malformed`, `BadSignature` or `UntrustedKey`.
     """
     if file.format != GAEN_ZIP:
         raise Malformed(f"{file.path} is of the format {file.format[:40]}, which this phone cannot read")
@@ -129,4 +170,7 @@ def verify_file(
     if len(export.keys) + len(export.revised_keys) > MAX_KEYS:  # 5
         raise Malformed(f"{file.path} holds more than {MAX_KEYS} keys")
     check_export(export, now=now + CLOCK_TOLERANCE_SECONDS)
+    latest_end = interval_at(window.end) - EMBARGO_INTERVALS
+    if any(key.end_interval_number > latest_end for key in (*export.keys, *export.revised_keys)):  # 6
+        raise TooEarly(f"{file.path} holds a key that was valid less than two hours before its window's end")
     return export

@@ -9,7 +9,7 @@ _DIGIT_WORDS: Mapping[str, tuple[str, ...]] = {
     "en": ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
     "zh": (
         "零 (líng)",
-        "一 (yāo)",
+        "幺 (yāo)",
         "二 (èr)",
         "三 (sān)",
         "四 (sì)",

@@ -1,9 +1,11 @@
 """`registry phone` as a person types it: two phones on one desk, from set-up to an orange card."""
 
 import json
+import os
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,13 +88,14 @@ def test_from_a_staged_meeting_to_an_orange_card(
     assert "2026-06-01: one key" in uploaded
     assert "2026-06-15 (today)" in uploaded
     assert UPLOAD_TEXTS["en"]["staged"] in uploaded
+    assert "kind of your result, and how many days before or after your first symptoms" in uploaded
     assert "Keys taken in: 15." in uploaded
     assert CODE not in uploaded
 
     release(demo, clock)
     polled = type_in("b", "poll").output
     assert "Files read: 1, with 14 keys." in polled
-    assert "near a confirmed person on: 2026-06-13" in polled
+    assert "near a person found positive on: 2026-06-13" in polled
     card = type_in("b", "card").output
     for text in ("orange", "advice", "demonstration", "staged"):
         assert CARD_TEXTS["en"][text] in card
@@ -169,8 +172,10 @@ def test_a_person_who_does_not_agree_shares_nothing(type_in: Type, demo: Simulat
 def test_the_consent_is_asked_for_in_chinese_too_and_the_code_can_be_typed_at_the_prompt(
     type_in: Type, demo: Simulator
 ) -> None:
-    output = type_in("a", "upload", "--lang", "zh", keyboard=f"y\n{CODE}\n").output
-    assert UPLOAD_TEXTS["zh"]["meaning"] in output
+    output = type_in("a", "upload", "--lang", "zh", keyboard=f"{CODE}\ny\n").output
+    steps = ("code", "heading", "details", "meaning", "question", "published")
+    places = [output.index(UPLOAD_TEXTS["zh"][name]) for name in steps]
+    assert places == sorted(places), "type the code, look, confirm"
     assert UPLOAD_TEXTS["zh"]["done"].format(count=15) in output
 
 
@@ -180,6 +185,28 @@ def test_a_slip_in_the_code_is_told_before_anything_is_asked(type_in: Type, demo
     output = type_in("a", "upload", slip, expect=1).output
     assert "check digit" in output
     assert UPLOAD_TEXTS["en"]["question"] not in output
+
+
+@pytest.mark.usefixtures("two_phones")
+def test_a_slip_at_the_prompt_is_asked_for_again(type_in: Type, demo: Simulator) -> None:
+    slip = CODE[:-1] + str((int(CODE[-1]) + 1) % 10)
+    output = type_in("a", "upload", keyboard=f"{slip}\n{CODE}\nn\n", expect=1).output
+    assert output.count(UPLOAD_TEXTS["en"]["code"]) == 2
+    assert UPLOAD_TEXTS["en"]["mistyped"] in output
+    assert output.index(UPLOAD_TEXTS["en"]["mistyped"]) < output.index(UPLOAD_TEXTS["en"]["heading"])
+    assert demo.acts == []
+
+
+@pytest.mark.usefixtures("two_phones")
+def test_a_second_upload_says_that_it_changed_the_first(type_in: Type, demo: Simulator) -> None:
+    first = type_in("a", "upload", CODE, "--yes").output
+    assert UPLOAD_TEXTS["en"]["published"] in first
+    assert UPLOAD_TEXTS["en"]["changed"] not in first
+    demo.codes[CODE] = "negative"
+    demo.faults["v1/publish"] = answer_json(200, {"revisionToken": "AAAA", "insertedExposures": 0})
+    second = type_in("a", "upload", CODE, "--yes").output
+    assert UPLOAD_TEXTS["en"]["changed"] in second
+    assert UPLOAD_TEXTS["en"]["published"] not in second
 
 
 @pytest.mark.usefixtures("two_phones")
@@ -225,7 +252,8 @@ def test_a_refusal_says_what_to_do(type_in: Type, demo: Simulator) -> None:
 def test_an_unfinished_upload_can_be_abandoned(type_in: Type, demo: Simulator) -> None:
     demo.faults["api/verify"] = NoAnswer("no network")
     type_in("a", "upload", CODE, "--yes", expect=1)
-    type_in("a", "upload", "--abandon")
+    assert UPLOAD_TEXTS["en"]["abandoned"] in type_in("a", "upload", "--abandon").output
+    assert UPLOAD_TEXTS["en"]["nothing_to_abandon"] in type_in("a", "upload", "--abandon").output
     demo.faults.clear()
     assert UPLOAD_TEXTS["en"]["heading"] in type_in("a", "upload", CODE, "--yes").output
 
@@ -250,6 +278,16 @@ def test_without_an_api_key_a_phone_polls_but_cannot_upload(type_in: Type, demo:
     assert "--api-key-file" in type_in("a", "upload", CODE, "--yes", expect=1).output
 
 
+def test_what_an_upload_lacks_is_told_before_anything_is_asked(type_in: Type, tmp_path: Path) -> None:
+    key_file = tmp_path / "key"
+    key_file.write_text("device-key\n")
+    type_in("a", "init", BASE_URL, "--demo", "--api-key-file", str(key_file))
+    output = type_in("a", "upload", expect=1).output
+    assert "--health-authority" in output
+    assert "--api-key-file" not in output
+    assert UPLOAD_TEXTS["en"]["code"] not in output
+
+
 @pytest.mark.usefixtures("two_phones")
 def test_failures_of_a_poll_are_listed_by_kind_and_the_rest_is_read(type_in: Type, demo: Simulator) -> None:
     bad = f"{EXPOSURES}/{demo.publish()}"
@@ -262,6 +300,46 @@ def test_failures_of_a_poll_are_listed_by_kind_and_the_rest_is_read(type_in: Typ
     assert CARD_TEXTS["en"]["stale"] in type_in("b", "card").output
     demo.faults[bad] = answer_json(503, {}, retry_after="60")
     assert "left alone until 2026-06-15 12:01 UTC" in type_in("b", "poll", expect=1).output
+
+
+@pytest.mark.usefixtures("two_phones")
+def test_a_file_that_is_read_again_is_not_called_nothing_new(
+    type_in: Type, demo: Simulator, clock: FakeClock
+) -> None:
+    meeting = type_in("a", "advertise").stdout
+    type_in("a", "upload", CODE, "--yes")
+    release(demo, clock)
+    type_in("b", "poll")
+    type_in("b", "observe", "-", keyboard=meeting)
+    again = type_in("b", "poll").output  # the index has not changed
+    assert "Nothing new." not in again
+    assert "Files read: 1" in again
+    assert "2026-06-13" in again
+
+
+@pytest.mark.usefixtures("two_phones")
+def test_without_files_to_fetch_there_is_no_bar(type_in: Type, demo: Simulator) -> None:
+    demo.publish_nothing()
+    assert type_in("b", "poll").stderr == ""
+    demo.publish()
+    assert "1/1" in type_in("b", "poll").stderr
+
+
+@pytest.mark.usefixtures("two_phones")
+def test_every_command_speaks_chinese(
+    type_in: Type, demo: Simulator, clock: FakeClock, tmp_path: Path
+) -> None:
+    def said(name: str, *words: str, keyboard: str | None = None) -> str:
+        return type_in(name, "--lang", "zh", *words, keyboard=keyboard).stdout
+
+    meeting = type_in("a", "advertise").stdout
+    assert "本机现属于" in said("b", "init", BASE_URL)
+    assert "新收到的标识：6 个。" in said("b", "observe", "-", keyboard=meeting)
+    assert UPLOAD_TEXTS["zh"]["details"] in said("a", "upload", CODE, "--yes")
+    release(demo, clock)
+    assert "本机曾在阳性者附近，日期：2026-06-13。" in said("b", "poll")
+    assert CARD_TEXTS["zh"]["orange"] in said("b", "card")
+    assert CARD_TEXTS["en"]["orange"] in said("b", "card", "--lang", "en")
 
 
 @pytest.mark.usefixtures("two_phones")
@@ -303,6 +381,48 @@ def test_a_file_without_an_api_key_is_refused(content: str, type_in: Type, tmp_p
     path.write_text(content)
     result = type_in("a", "init", BASE_URL, "--demo", "--api-key-file", str(path), expect=1)
     assert "Error:" in result.output
+
+
+def test_a_file_that_is_no_text_holds_no_api_key(type_in: Type, tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(b"\xff\xfe\x00")
+    output = type_in("a", "init", BASE_URL, "--demo", "--api-key-file", str(path), expect=1).output
+    assert f"{path} is not UTF-8 text" in output
+    assert not (tmp_path / "a.db").exists()
+
+
+def test_an_address_that_is_none_is_told(type_in: Type) -> None:
+    assert "is not an address" in type_in("a", "init", "http://[::1", "--demo", expect=1).output
+
+
+@pytest.mark.parametrize(
+    "words", [["advertise"], ["observe", "-"], ["upload"], ["upload", "--abandon"], ["poll"], ["card"]]
+)
+def test_only_init_makes_a_phone_a_mistyped_name_makes_none(
+    words: list[str], type_in: Type, tmp_path: Path
+) -> None:
+    output = type_in("mistyped", *words, keyboard="", expect=1).output
+    assert f"no phone in {tmp_path / 'mistyped.db'}" in output
+    assert list(tmp_path.glob("mistyped*")) == []
+
+
+def test_a_reader_that_has_enough_is_no_fault(tmp_path: Path) -> None:
+    store = str(tmp_path / "a.db")
+    words = ["--store", store, "init", BASE_URL, "--demo", "--staged"]
+    surroundings = Surroundings(Simulator(time.time, profile="demo"), time.time)
+    assert CliRunner().invoke(phone, words, obj=surroundings).exit_code == 0
+    reading, writing = os.pipe()
+    os.close(reading)
+    program = "from registry.cli import main; main()"
+    outcome = subprocess.run(
+        [sys.executable, "-c", program, "phone", "--store", store, "advertise"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert outcome.stderr == ""
 
 
 def test_a_store_that_is_something_else_is_refused(type_in: Type, tmp_path: Path) -> None:

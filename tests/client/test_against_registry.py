@@ -83,7 +83,8 @@ def test_from_a_code_to_an_orange_card(world: World, make_phone: Callable[[str],
     assert bob.poll().good
     assert bob.card().state == "green"
     alice.agree(world.issue()["code"])
-    assert alice.upload().keys_taken == 15
+    receipt = alice.upload()
+    assert (receipt.keys_taken, receipt.changed_earlier) == (15, False)
     world.next_window()
     report = bob.poll()
     assert (report.good, report.files_read, report.keys_read) == (True, 1, 14)
@@ -114,6 +115,20 @@ def test_a_lost_reply_burns_nothing_also_across_a_restart(
     assert alice.upload().keys_taken == 15
     world.next_window()
     assert len(world.published_keys()) == 14
+
+
+def test_a_wrong_health_authority_burns_no_code(
+    world: World, make_phone: Callable[[str], Phone], clock: FakeClock
+) -> None:
+    alice = make_phone("alice")
+    alice.set_up(Enrolment(BASE_URL, health_authority_id="org.example.wrong"))
+    alice.agree(world.issue()["code"])
+    with pytest.raises(UploadRefused) as refused:
+        alice.upload()
+    assert refused.value.code == "unknown_health_authority_id"
+    clock.advance(3600)  # the first certificate has expired meanwhile
+    alice.set_up(Enrolment(BASE_URL, health_authority_id=world.first_run["health_authority_id"]))
+    assert alice.upload().keys_taken == 15
 
 
 def test_a_second_upload_proves_by_its_revision_token_whose_keys_they_are(
@@ -153,7 +168,8 @@ def test_a_negative_result_afterwards_withdraws_the_warning(
     bob.poll()
     assert bob.card().state == "orange"
     alice.agree(world.issue("negative")["code"])
-    alice.upload()
+    receipt = alice.upload()
+    assert (receipt.keys_taken, receipt.changed_earlier) == (0, True)
     world.next_window()
     assert bob.poll().withdrawn == 1
     card = bob.card()

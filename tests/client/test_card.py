@@ -1,5 +1,6 @@
 """The card never looks better than what is known."""
 
+import re
 from datetime import date
 
 import pytest
@@ -8,7 +9,14 @@ from hypothesis import strategies as st
 
 from registry.client.card import Card, card_lines, card_members, draw_card
 from registry.client.risk import Risk
-from registry.client.texts import CARD_TEXTS, LANGUAGES, REFUSAL_TEXTS, UPLOAD_TEXTS, Language
+from registry.client.texts import (
+    CARD_TEXTS,
+    LANGUAGES,
+    PHONE_TEXTS,
+    REFUSAL_TEXTS,
+    UPLOAD_TEXTS,
+    Language,
+)
 from tests.clock import NOON_OF_JUNE_15 as NOW
 
 HOUR = 3600.0
@@ -83,6 +91,20 @@ def test_a_withdrawn_warning_is_explained() -> None:
     card = drawn(Risk(None, (date(2026, 6, 11),)), 1)
     assert card.state == "green"
     assert any("2026-06-11" in line and "withdrawn" in line for line in card_lines(card, "en"))
+    # Withdrawn may be the person's consent: of the result nothing is said.
+    assert not any("mistake" in line for line in card_lines(card, "en"))
+    assert not any("有误" in line for line in card_lines(card, "zh"))
+
+
+def test_a_diagnosis_without_a_test_is_not_called_confirmed() -> None:
+    for words in ("confirmed", "确诊"):
+        assert not any(words in text for texts in CARD_TEXTS.values() for text in texts.values())
+        assert not any(words in text for texts in PHONE_TEXTS.values() for text in texts.values())
+
+
+def test_the_registry_and_the_official_have_one_name_each_in_chinese() -> None:
+    for texts in (CARD_TEXTS, UPLOAD_TEXTS, REFUSAL_TEXTS, PHONE_TEXTS):
+        assert not re.search("登记处|卫生官员|卫生工作人员", "".join(texts["zh"].values()))
 
 
 def test_programs_read_the_same() -> None:
@@ -98,7 +120,7 @@ def test_programs_read_the_same() -> None:
     }
 
 
-@pytest.mark.parametrize("texts", [CARD_TEXTS, UPLOAD_TEXTS, REFUSAL_TEXTS])
+@pytest.mark.parametrize("texts", [CARD_TEXTS, UPLOAD_TEXTS, REFUSAL_TEXTS, PHONE_TEXTS])
 def test_both_languages_say_everything(texts: dict[Language, dict[str, str]]) -> None:
     assert texts["en"].keys() == texts["zh"].keys()
     for name in texts["en"]:

@@ -57,6 +57,8 @@ def test_past_keys_are_never_made_up_for_real_people(
         "https://",
         "https://a:b@keys.example",
         "https://keys.example/?me=1",
+        "http://[::1",
+        "https://keys.example:port",
     ],
 )
 def test_an_address_that_is_none_or_tells_phones_apart_is_refused(
@@ -107,6 +109,17 @@ def test_setting_up_again_renews_the_api_key_and_keeps_everything_else(
     assert alice.own_keys() == keys
     with pytest.raises(TrustRefused, match="another --store"):
         alice.set_up(Enrolment("https://elsewhere.example"))
+
+
+def test_setting_up_again_keeps_the_address_of_uploads_unless_another_is_given(
+    make_phone: MakePhone,
+) -> None:
+    alice = make_phone("alice")
+    alice.set_up(replace(ENROLMENT, device_url="https://uploads.example"))
+    alice.set_up(Enrolment(BASE_URL, device_api_key="newer"))
+    assert alice.store.registration().device_url == "https://uploads.example"
+    alice.set_up(replace(ENROLMENT, device_url=BASE_URL))
+    assert alice.store.registration().device_url == BASE_URL
 
 
 def test_keys_rotate_at_midnight_utc_and_go_after_14_days(make_phone: MakePhone, clock: FakeClock) -> None:

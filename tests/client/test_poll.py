@@ -17,6 +17,7 @@ from registry.client.failures import (
     RolledBack,
     SequenceGap,
     Throttled,
+    TooEarly,
     TooLarge,
     TrustRefused,
     UnexpectedStatus,
@@ -262,6 +263,35 @@ def test_a_well_signed_file_in_the_wrong_place_is_refused(
     only_failure(bob.poll(), kind, path)
 
 
+def test_a_key_that_could_still_be_replayed_is_witnessed_and_refused(
+    make_phone: MakePhone, simulator: Simulator, clock: FakeClock
+) -> None:
+    alice, bob = make_phone("alice"), make_phone("bob")
+    meet(alice, bob, at=clock())
+    key = as_published(alice.own_keys()[0])
+    clock.advance(13 * 3600)  # 01:00: the key ended an hour ago
+    early = f"{EXPOSURES}/{simulator.publish([key])}"
+    revised = f"{EXPOSURES}/{simulator.publish([], [as_published(alice.own_keys()[1])])}"
+    report = bob.poll()
+    assert [(failure.path, type(failure.error)) for failure in report.failures] == [
+        (early, TooEarly),
+        (revised, TooEarly),
+    ]
+    assert bob.store.exposures() == []
+
+
+def test_a_key_that_ended_two_hours_before_the_window_did_is_believed(
+    make_phone: MakePhone, simulator: Simulator, clock: FakeClock
+) -> None:
+    alice, bob = make_phone("alice"), make_phone("bob")
+    meet(alice, bob, at=clock())
+    key = as_published(alice.own_keys()[0])
+    clock.advance(14 * 3600)
+    simulator.publish([key])
+    assert bob.poll().good
+    assert bob.card().state == "orange"
+
+
 def test_the_index_never_goes_back(make_phone: MakePhone, simulator: Simulator, clock: FakeClock) -> None:
     bob = make_phone("bob")
     simulator.publish([stranger()])
@@ -312,6 +342,17 @@ def test_a_gap_is_noticed_unless_the_phone_was_off_longer_than_the_card_looks_ba
     report = bob.poll()
     assert report.good
     assert report.files_read == 2
+
+
+def test_a_first_poll_of_an_index_that_begins_yesterday_is_not_green(
+    make_phone: MakePhone, simulator: Simulator, clock: FakeClock
+) -> None:
+    bob = make_phone("bob")
+    for number in range(3):
+        simulator.publish([stranger(number)])
+    simulator.windows = simulator.windows[1:]
+    only_failure(bob.poll(), SequenceGap, INDEX)
+    assert bob.card().state == "stale"
 
 
 def test_an_index_past_its_expiry_is_a_frozen_one(
@@ -443,6 +484,21 @@ def test_a_revoked_match_is_withdrawn_with_a_notice(
     assert bob.card().withdrawn_on == (), "the notice goes with the day that it is about"
 
 
+def test_a_contact_that_is_revoked_within_the_same_poll_is_not_announced(
+    make_phone: MakePhone, simulator: Simulator, clock: FakeClock
+) -> None:
+    alice, bob = make_phone("alice"), make_phone("bob")
+    meet(alice, bob, at=clock())
+    clock.advance(DAY)
+    key = alice.own_keys()[0]
+    simulator.publish([as_published(key)])
+    simulator.publish([], [as_published(key, ReportType.REVOKED)])
+    report = bob.poll()
+    assert (report.good, report.files_read) == (True, 2)
+    assert (report.exposures, report.withdrawn) == ((), 0)
+    assert bob.card().state == "green"
+
+
 def test_files_that_arrive_in_another_order_mean_the_same(
     make_phone: MakePhone, simulator: Simulator, clock: FakeClock
 ) -> None:
@@ -485,6 +541,9 @@ def test_progress_is_told(make_phone: MakePhone, simulator: Simulator) -> None:
     told: list[tuple[int, int]] = []
     bob.poll(lambda done, total: told.append((done, total)))
     assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    told.clear()
+    bob.poll(lambda done, total: told.append((done, total)))
+    assert told == [], "a bar of nothing is not shown"
 
 
 def test_random_bytes_make_no_file(make_phone: MakePhone, simulator: Simulator) -> None:

@@ -1,11 +1,13 @@
 """Stories of uploading: what is asked, what is sent, and that a lost reply costs nothing."""
 
 import json
+import os
 from datetime import date
+from pathlib import Path
 
 import pytest
 
-from registry.client import Answer
+from registry.client import Answer, Enrolment, Phone
 from registry.client.failures import (
     Mistyped,
     NoAnswer,
@@ -21,7 +23,7 @@ from registry.protocol.codes import new_code
 from registry.protocol.encoding import decode_base64
 from tests.client.conftest import MakePhone
 from tests.clock import FakeClock
-from tests.simulator import Simulator, answer_json
+from tests.simulator import BASE_URL, Simulator, answer_json
 
 CODE = new_code(lambda limit: 12_345_678_901_234 % limit)
 STEPS = ["api/verify", "api/certificate", "v1/publish"]
@@ -174,6 +176,49 @@ def test_what_the_phone_can_mend_does_not_burn_the_code(
     assert alice.upload().keys_taken == 15
 
 
+@pytest.mark.parametrize("code", ["unknown_health_authority_id", "health_authority_missing_region_config"])
+def test_a_wrong_health_authority_is_put_right_and_the_same_code_still_uploads(
+    code: str, make_phone: MakePhone, demo: Simulator
+) -> None:
+    demo.health_authority_id = "the right one"
+    alice = make_phone("alice", staged=True)
+    alice.agree(CODE)
+    demo.faults["v1/publish"] = answer_json(401, {"error": "x", "code": code})
+    with pytest.raises(UploadRefused):
+        alice.upload()
+    demo.faults.clear()
+    alice.set_up(Enrolment(BASE_URL, health_authority_id="the right one"))
+    assert alice.upload().keys_taken == 15
+    certificate_requests = [request.body for request in demo.requests if request.path == STEPS[1]]
+    assert len(certificate_requests) == 2
+    assert certificate_requests[0] == certificate_requests[1], "the token is used, but its answer is repeated"
+
+
+@pytest.mark.parametrize(
+    ("enrolment", "missing", "there"),
+    [
+        (Enrolment(BASE_URL, device_api_key="k"), ["--health-authority"], ["--api-key-file"]),
+        (Enrolment(BASE_URL, health_authority_id="a"), ["--api-key-file"], ["--health-authority"]),
+        (Enrolment(BASE_URL), ["--api-key-file", "--health-authority"], []),
+    ],
+)
+def test_a_phone_that_cannot_upload_names_exactly_what_it_lacks(
+    enrolment: Enrolment,
+    missing: list[str],
+    there: list[str],
+    simulator: Simulator,
+    clock: FakeClock,
+    tmp_path: Path,
+) -> None:
+    with Phone.open(tmp_path / "bare.db", simulator, clock=clock, random_bytes=os.urandom) as bare:
+        bare.set_up(enrolment)
+        for ask in (bare.check_can_upload, lambda: bare.agree(CODE)):
+            with pytest.raises(NothingToUpload) as refused:
+                ask()
+            assert all(option in str(refused.value) for option in missing)
+            assert not any(option in str(refused.value) for option in there)
+
+
 def test_internal_error_with_status_400_is_still_the_registrys_fault(
     make_phone: MakePhone, demo: Simulator
 ) -> None:
@@ -242,7 +287,8 @@ def test_another_code_while_an_upload_is_under_way_is_refused_until_it_is_abando
     alice.agree(CODE)
     with pytest.raises(UploadUnderWay):
         alice.agree("12345678")
-    alice.abandon_upload()
+    assert alice.abandon_upload()
+    assert not alice.abandon_upload()
     alice.agree("12345678")
 
 

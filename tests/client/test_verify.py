@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.client.failures import Outdated, Rewritten, RolledBack, SequenceGap
+from registry.client.risk import HORIZON_DAYS
 from registry.client.verify import check_index, trusted_keys
 from registry.errors import Distrusted
 from registry.protocol.index import Index, IndexFile, IndexWindow, decode_index, encode_index, export_name
@@ -19,11 +20,12 @@ DAY = 24 * HOUR
 FIRST_WINDOW = int(NOON_OF_JUNE_15)
 
 
-def index_after(history: list[bool], oldest: int = 0) -> Index:
-    """The index after one window an hour, with a file where `history` says so, from window `oldest` on."""
+def index_after(history: list[bool], oldest: int = 0, *, hours: int = 1) -> Index:
+    """The index after a window every `hours`, with files where `history` says so, from window `oldest` on."""
+    seconds = hours * HOUR
     windows: list[IndexWindow] = []
     for number, has_file in list(enumerate(history))[oldest:]:
-        start, end = FIRST_WINDOW + number * HOUR, FIRST_WINDOW + (number + 1) * HOUR
+        start, end = FIRST_WINDOW + number * seconds, FIRST_WINDOW + (number + 1) * seconds
         name = export_name("XA", start, end, 1)
         files = (IndexFile(name, f"{number:064x}", 100),) if has_file else ()
         last = windows[-1] if windows else None
@@ -31,22 +33,70 @@ def index_after(history: list[bool], oldest: int = 0) -> Index:
             windows[-1] = replace(last, last_sequence=number + 1, end=end)
         else:
             windows.append(IndexWindow(number + 1, number + 1, start, end, files))
-    now = FIRST_WINDOW + len(history) * HOUR
-    index = Index("XA", len(history), now, now + HOUR, now + DAY, tuple(windows))
+    now = FIRST_WINDOW + len(history) * seconds
+    index = Index("XA", len(history), now, now + seconds, now + 2 * seconds, tuple(windows))
     return decode_index(encode_index(index))
 
 
 histories = st.lists(st.booleans(), max_size=30)
+KEPT_DAYS = 16
+"""The least that a registry may keep."""
 
 
-@given(histories, histories, st.integers(0, 60))
-def test_whatever_an_honest_registry_publishes_next_is_believed(
-    before: list[bool], more: list[bool], oldest: int
-) -> None:
-    previous, index = index_after(before), index_after(before + more, min(oldest, len(before)))
-    now = FIRST_WINDOW + len(before + more) * HOUR
+@given(histories, histories)
+def test_whatever_an_honest_registry_publishes_next_is_believed(before: list[bool], more: list[bool]) -> None:
+    # Of a window a day, so that the oldest ones are past their time.
+    oldest, then_oldest = max(0, len(before + more) - KEPT_DAYS), max(0, len(before) - KEPT_DAYS)
+    previous = index_after(before, then_oldest, hours=24)
+    index = index_after(before + more, oldest, hours=24)
+    now = FIRST_WINDOW + len(before + more) * DAY
     check_index(index, region="XA", previous=None, now=now)
     check_index(index, region="XA", previous=previous, now=now)
+
+
+@given(st.integers(1, 40), st.integers(1, 40))
+def test_an_index_that_begins_in_the_middle_is_believed_only_if_it_reaches_back_a_fortnight(
+    windows: int, begins_days_ago: int
+) -> None:
+    index = index_after([True] * windows, max(0, windows - begins_days_ago), hours=24)
+    now = FIRST_WINDOW + windows * DAY
+    if index.windows[0].sequence == 1 or begins_days_ago >= HORIZON_DAYS:
+        check_index(index, region="XA", previous=None, now=now)
+    else:
+        with pytest.raises(SequenceGap):
+            check_index(index, region="XA", previous=None, now=now)
+        # A phone that polls all the time cannot have its unread windows taken away either.
+        with pytest.raises(SequenceGap):
+            check_index(index, region="XA", previous=index_after([True] * windows, hours=24), now=now)
+
+
+def test_an_index_that_hides_all_its_windows_is_refused() -> None:
+    index = replace(index_after([True]), windows=())
+    with pytest.raises(SequenceGap):
+        check_index(index, region="XA", previous=None, now=FIRST_WINDOW + HOUR)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=8), histories, st.integers(1, 5 * HOUR), st.booleans())
+def test_a_gap_in_time_is_refused_though_the_numbers_go_on(
+    before: list[bool], more: list[bool], missing: int, retired: bool
+) -> None:
+    previous, honest = index_after(before), index_after([*before, *more, True])
+    late = tuple(
+        replace(window, start=window.start + missing, end=window.end + missing) for window in honest.windows
+    )
+    index, now = replace(honest, windows=late), FIRST_WINDOW + (len(before + more) + 1) * HOUR
+    if retired:
+        # Only what came afterwards, beginning long enough ago to be all that matters.
+        now += HORIZON_DAYS * DAY
+        index = replace(index, windows=_from(index, len(before) + 1), expires_at=now + DAY)
+    if not index.windows or index.windows[0].sequence > len(before) + 1:
+        return  # a run without files that began earlier was retired with it
+    with pytest.raises(SequenceGap):
+        check_index(index, region="XA", previous=previous, now=now)
+
+
+def _from(index: Index, sequence: int) -> tuple[IndexWindow, ...]:
+    return tuple(window for window in index.windows if window.sequence >= sequence)
 
 
 @given(histories, st.lists(st.booleans(), min_size=1, max_size=30))
@@ -83,7 +133,9 @@ def test_a_gap_within_the_last_fortnight_is_refused(read: int, gap: int) -> None
         )
 
 
-@pytest.mark.parametrize(("late", "error"), [(DAY - 1, None), (DAY, Outdated), (-2 * HOUR - 1, Outdated)])
+@pytest.mark.parametrize(
+    ("late", "error"), [(2 * HOUR - 1, None), (2 * HOUR, Outdated), (-2 * HOUR - 1, Outdated)]
+)
 def test_an_index_has_its_time(late: int, error: type[Distrusted] | None) -> None:
     index = index_after([True])
     now = FIRST_WINDOW + HOUR + late

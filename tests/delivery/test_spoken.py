@@ -10,7 +10,7 @@ def test_a_code_is_read_in_english() -> None:
 
 
 def test_a_code_is_read_in_chinese_as_on_the_telephone() -> None:
-    assert spoken_words("170", "zh") == ["一 (yāo)", "七 (qī)", "零 (líng)"]
+    assert spoken_words("170", "zh") == ["幺 (yāo)", "七 (qī)", "零 (líng)"]
 
 
 @pytest.mark.parametrize("language", SPOKEN_LANGUAGES)

@@ -45,6 +45,8 @@ def create_portal_app(face: PortalFace) -> Flask:
         WTF_CSRF_SSL_STRICT=False,
     )
     app.session_interface = _FormGuard()
+    # The router's own redirects to tidier addresses repeat the Host that the caller named: there are none.
+    app.url_map.strict_slashes = app.url_map.merge_slashes = False
     app.jinja_env.undefined = StrictUndefined
     face.attach(app.extensions)
     attach(app, face.database_url)

@@ -8,11 +8,12 @@ from flask_babel import gettext as _
 from flask_babel import lazy_gettext as lazy
 from flask_wtf import FlaskForm
 from wtforms import BooleanField, DateField, Field, HiddenField, StringField
-from wtforms.validators import AnyOf, InputRequired, Optional, ValidationError
+from wtforms.validators import AnyOf, DataRequired, Optional, ValidationError
 
 from registry.faces.portal.consent import CONSENT_LANGUAGES, CONSENT_VERSION
 
 REPORT_TYPES = {"confirmed": lazy("Confirmed by test"), "likely": lazy("Clinical diagnosis")}
+TICKED = "y"
 CHANNELS = {"in-person": lazy("In person"), "phone": lazy("By phone"), "writing": lazy("In writing")}
 
 
@@ -25,6 +26,14 @@ class DayField(DateField):  # type: ignore[misc]  # WTForms publishes no types
             super().process_formdata(valuelist)
         except ValueError:
             raise ValueError(_("Write the date as year-month-day, like 2026-03-09.")) from None
+
+
+class TickField(BooleanField):  # type: ignore[misc]  # nor for this
+    """A box that counts as ticked only if the page's own value came in, and once."""
+
+    def process_formdata(self, valuelist: Sequence[str]) -> None:
+        """Take in whether it was ticked."""
+        self.data = list(valuelist) == [TICKED]
 
 
 class AuthorizationForm(FlaskForm):  # type: ignore[misc]  # nor does Flask-WTF
@@ -49,10 +58,10 @@ class AuthorizationForm(FlaskForm):  # type: ignore[misc]  # nor does Flask-WTF
         lazy("How did the person agree?"),
         validators=[AnyOf(CHANNELS, lazy("Choose how the person agreed."))],
     )
-    agreed = BooleanField(
+    agreed = TickField(
         lazy("The person was given this text and agreed to it"),
         validators=[
-            InputRequired(lazy("Without the person's agreement there is no code: ask, then tick the box."))
+            DataRequired(lazy("Without the person's agreement there is no code: ask, then tick the box."))
         ],
     )
 

@@ -116,6 +116,9 @@ def test_two_opened_forms_make_two_codes(portal: Portal) -> None:
         ({"consent_language": "tlh"}, "consent_language-0", "Choose the language"),
         ({"consent_channel": "absent"}, "consent_channel-0", "Choose how the person agreed"),
         ({"agreed": "absent"}, "agreed", "ask, then tick"),
+        ({"agreed": ""}, "agreed", "ask, then tick"),
+        ({"agreed": "false"}, "agreed", "ask, then tick"),
+        ({"agreed": "n"}, "agreed", "ask, then tick"),
         ({"consent_version": "2020-01"}, "agreed", "The text has changed"),
     ],
 )

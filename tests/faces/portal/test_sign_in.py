@@ -118,7 +118,12 @@ def test_a_stranger_is_told_how_to_come_in_and_cannot_get_a_code(portal: Portal)
     assert refused.status_code == 403
 
 
-def test_the_portal_without_its_last_slash_leads_to_it(portal: Portal) -> None:
-    answer = portal.browser().get("/portal")
-    assert answer.status_code == 308
-    assert answer.location.endswith("/portal/")
+@pytest.mark.parametrize("path", ["/portal", "/portal//signed-out", "/portal/signed-out/"])
+def test_no_answer_leads_to_a_host_that_the_caller_named(portal: Portal, path: str) -> None:
+    answer = portal.browser().get(path, headers={"Host": "evil.example"})
+    assert "Location" not in answer.headers
+    assert "evil.example" not in answer.text
+
+
+def test_the_portal_needs_no_last_slash(portal: Portal) -> None:
+    assert "Hand over a code" in portal.signed_in().get("/portal").text
