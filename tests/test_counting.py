@@ -89,6 +89,7 @@ def test_a_part_that_somebody_chose_is_not_held_to_it(run_suite, subset: tuple[s
 
 def test_a_missing_tool_fails_where_it_is_required(run_suite, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("REGISTRY_TEST_REQUIRE_SYSTEM_TOOLS", raising=False)  # CI sets it
     story = "def test_story(system_tool): system_tool('protoc')"
 
     assert run_suite(story, "tests/test_small.py")[0] == 0
