@@ -230,16 +230,18 @@ class Publisher:
         now = self.clock()
         with Session(self.issuing_engine) as session, transaction(session):
             issuing_gone = retire_issuing(session, now)
-        collecting_gone = retire_collecting(
-            self.new_session,
-            self.storage,
-            policy=publication_policy(self.settings),
-            now=now,
-            holder=f"{self.holder}:retire",
-        )
-        # SQLite's journal still holds what was deleted until it is written over.
-        forget_journal(self.issuing_engine)
-        forget_journal(self.collecting_engine)
+        try:
+            collecting_gone = retire_collecting(
+                self.new_session,
+                self.storage,
+                policy=publication_policy(self.settings),
+                now=now,
+                holder=f"{self.holder}:retire",
+            )
+        finally:
+            # SQLite's journal still holds what was deleted until it is written over.
+            forget_journal(self.issuing_engine)
+            forget_journal(self.collecting_engine)
         return issuing_gone, collecting_gone
 
     def regions(self) -> tuple[str, ...]:
@@ -276,10 +278,12 @@ def check_folder(settings: Settings) -> None:
         raise ConfigurationError(
             f"{settings.data_dir} is no registry's folder yet: `registry run` makes it one"
         ) from error
+    except ValueError as error:
+        raise ConfigurationError(f"{settings.data_dir / FOLDER_MARK} is not a registry's") from error
     for name, value in folder_mark(settings).items():
         if made_for.get(name) != value:
             raise ConfigurationError(
-                f"{settings.data_dir} belongs to a {made_for['profile']} registry with "
+                f"{settings.data_dir} belongs to a {made_for.get('profile')} registry with "
                 f"{name} {made_for.get(name)}, and the settings say {value}: "
                 "name another folder with REGISTRY_DATA_DIR"
             )

@@ -114,7 +114,10 @@ def _read_first_run(settings: Settings) -> dict[str, str]:
 def _mark_folder(settings: Settings) -> None:
     """Write down, first of all, what the folder is made for; refuse one that is made for something else."""
     if not (settings.data_dir / FOLDER_MARK).exists():
-        _write_private(settings.data_dir / FOLDER_MARK, json.dumps(folder_mark(settings)) + "\n")
+        # A folder that lost its mark is what its first run says; an empty one becomes what is asked for.
+        known = _read_first_run(settings)
+        mark = {name: known.get(name, value) for name, value in folder_mark(settings).items()}
+        _write_private(settings.data_dir / FOLDER_MARK, json.dumps(mark) + "\n")
     check_folder(settings)
 
 

@@ -32,7 +32,6 @@ log = logging.getLogger("registry.publisher")
 
 RETIRE_EVERY_SECONDS = 3600
 LONGEST_WAIT_SECONDS = 10.0
-OVERLAP_DAYS = 21
 
 last_success = Gauge(
     "registry_publish_last_success_timestamp_seconds",

@@ -19,7 +19,7 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from types import FrameType
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 import click
 from prometheus_client import CollectorRegistry, start_http_server
@@ -36,6 +36,8 @@ STARTING_SECONDS = 60.0
 RESTART_PAUSE_SECONDS = 1.0
 PR_SET_PDEATHSIG = 1  # prctl(2)
 SIGTERM = int(signal.SIGTERM)
+UNPROXIED = build_opener(ProxyHandler({}))
+"""What runs here is asked directly, whatever proxy this machine uses."""
 LIBC: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
 """Only Linux can tell a child of its parent's death; elsewhere Ctrl-C ends all as ever."""
 
@@ -87,7 +89,7 @@ def supervise(settings: Settings) -> None:
 def _wait_until_ready(settings: Settings, web: "Child", stop: "StopSignal") -> None:
     """Return when the web server answers or a signal came; ConfigurationError if it ends or never answers."""
     deadline = time.monotonic() + STARTING_SECONDS
-    while not stop.came and not _answers(settings):
+    while not _answers(settings) and not stop.came:
         if not web.is_alive() or time.monotonic() > deadline:
             raise ConfigurationError("the web server did not start; what it said stands above")
         time.sleep(0.1)
@@ -95,7 +97,7 @@ def _wait_until_ready(settings: Settings, web: "Child", stop: "StopSignal") -> N
 
 def _answers(settings: Settings) -> bool:
     try:
-        with urlopen(f"http://{settings.host}:{settings.port}/readyz", timeout=5):
+        with UNPROXIED.open(f"http://{settings.host}:{settings.port}/readyz", timeout=5):
             return True
     except OSError:
         return False

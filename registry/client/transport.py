@@ -11,6 +11,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import requests
 
@@ -44,6 +45,10 @@ class Transport(Protocol):
     def get(self, url: str, headers: Mapping[str, str], max_bytes: int) -> Answer: ...
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes, max_bytes: int) -> Answer: ...
+
+
+THIS_MACHINE = frozenset({"127.0.0.1", "::1", "localhost"})
+NO_PROXY = {"http": "", "https": ""}
 
 
 class HttpTransport:
@@ -81,6 +86,8 @@ class HttpTransport:
                 timeout=TRY_SECONDS,
                 allow_redirects=False,
                 stream=True,
+                # A registry on this machine is not to be asked of a proxy.
+                proxies=NO_PROXY if urlsplit(url).hostname in THIS_MACHINE else None,
             ) as response:
                 content = bytearray()
                 for chunk in response.iter_content(CHUNK_BYTES):

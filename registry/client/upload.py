@@ -216,9 +216,12 @@ class _Run:
         # A 200 without a revision token is a server's fault by the contract: the same bytes go out again.
         revision_token = answer.text("revisionToken")
         keys_taken = answer.integer("insertedExposures") if "insertedExposures" in answer else 0
+        # Keys that were neither new nor left out were here already, and now stand for this result.
+        left_out = "error" in answer or "warnings" in answer
+        known = not left_out and keys_taken < len(_keys(pending))
         receipt = UploadReceipt(
             keys_taken=keys_taken,
-            changed_earlier=self._store.revision_token() is not None and keys_taken < len(_keys(pending)),
+            changed_earlier=self._store.revision_token() is not None and known,
             warnings=tuple(map(printable, answer.texts("warnings") if "warnings" in answer else ())),
             partial=printable(answer.text("error")) if "error" in answer else None,
         )

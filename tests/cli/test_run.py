@@ -85,6 +85,14 @@ def test_what_a_first_start_makes_is_for_its_owner_only(running: Running) -> Non
     assert stat.S_IMODE(running.folder.stat().st_mode) == 0o700
 
 
+def test_a_proxy_of_the_machines_is_not_asked_for_what_runs_on_it(tmp_path: Path) -> None:
+    registry = Running(
+        tmp_path / "var", http_proxy="http://127.0.0.1:9", HTTP_PROXY="http://127.0.0.1:9"
+    ).start()
+    registry.wait_until(lambda: "whole walk" in registry.log_path.read_text())
+    assert registry.stop() == 0
+
+
 def test_a_web_server_that_cannot_start_is_told_instead_of_doors(running: Running) -> None:
     running.start()
     running.stop()
@@ -170,6 +178,9 @@ def test_production_refuses_a_demonstration_folder(running: Running) -> None:
     with pytest.raises(AssertionError, match="belongs to a demo registry"):
         production.start()
     words = [sys.executable, "-m", "registry.cli", "publish"]
+    (running.folder / "registry.json").unlink()
+    with pytest.raises(AssertionError, match="belongs to a demo registry"):
+        production.start()
     said = subprocess.run(words, env=production.environment, capture_output=True, text=True)
     assert said.returncode == 1
     assert "belongs to a demo registry" in said.stderr

@@ -139,3 +139,13 @@ def test_a_status_becomes_an_error_of_its_kind() -> None:
     assert type(unexpected(Answer(404, {}, b""), "it", NOW)) is UnexpectedStatus
     assert type(unexpected(Answer(429, {}, b""), "it", NOW)) is Throttled
     assert type(unexpected(Answer(500, {"retry-after": "1"}, b""), "it", NOW)) is Throttled
+
+
+def test_a_registry_on_this_machine_is_not_asked_of_a_proxy(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert HttpTransport().get(server, {}, 1_000_000).status == 200
+    with pytest.raises(NoAnswer):
+        HttpTransport().get("http://registry.example/", {}, 1_000_000)

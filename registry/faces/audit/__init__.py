@@ -11,6 +11,7 @@ from werkzeug.wrappers import Response
 
 from registry.faces.hardening import secure_pages
 from registry.faces.problems import answer_with_problems
+from registry.protocol.export_file import read_zip
 from registry.protocol.index import EXPOSURES, TRUST_PATH, Index, decode_index, index_path
 from registry.protocol.trust import TrustMaterial, decode_trust
 from registry.storage import Storage
@@ -47,12 +48,16 @@ def create_audit_app(face: AuditFace) -> Flask:
     @app.get("/audit/")
     def batches() -> str:
         trust = _trust(face.storage)
-        indexes = [_index(face.storage, region) for region in trust.regions]
-        names = [file.path for index in indexes for window in index.windows for file in window.files]
+        indexes = [index for region in trust.regions if (index := _index(face.storage, region))]
+        files = [
+            (window.end, file.path) for index in indexes for window in index.windows for file in window.files
+        ]
+        newest = max(files, default=(0, None))[1]
         return render_template(
             "batches.html",
             indexes=indexes,
-            newest=names[-1] if names else None,
+            newest=newest,
+            signer=_first_signer(face.storage, trust, newest) if newest else None,
             trust=trust,
             exposures=EXPOSURES,
             trust_path=TRUST_PATH,
@@ -61,11 +66,20 @@ def create_audit_app(face: AuditFace) -> Flask:
     return app
 
 
-def _index(storage: Storage, region: str) -> Index:
+def _index(storage: Storage, region: str) -> Index | None:
+    """None for a region that was added a moment ago and has no index yet."""
     content = storage.read(index_path(region))
+    return decode_index(content) if content is not None else None
+
+
+def _first_signer(storage: Storage, trust: TrustMaterial, name: str) -> int:
+    """Which of the trusted keys made the first signature in the file: its place in the trust material."""
+    content = storage.read(f"{EXPOSURES}/{name}")
     if content is None:
-        raise FileNotFoundError(index_path(region))
-    return decode_index(content)
+        raise FileNotFoundError(name)
+    _, _, signatures = read_zip(content)
+    signer = (signatures[0][0].key_id, signatures[0][0].key_version)
+    return [(key.key_id, key.key_version) for key in trust.export_signing_keys].index(signer)
 
 
 def _trust(storage: Storage) -> TrustMaterial:

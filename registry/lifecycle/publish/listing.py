@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from registry.errors import ConfigurationError, Malformed, StorageConflict
 from registry.lifecycle.publish.policy import PHONES_TOLERATE_SECONDS, PublicationPolicy
 from registry.models import ExportSigningKey
-from registry.models.batch import index_windows, newest_batch
+from registry.models.batch import index_windows, newest_batch, sealed_batches
 from registry.protocol.index import (
     EXPOSURES,
     TRUST_PATH,
@@ -152,12 +152,15 @@ def _write(storage: Storage, path: str, content: bytes) -> None:
 
 
 def _index(session: Session, region: str, policy: PublicationPolicy, now: int) -> Index:
+    unfinished = sealed_batches(session, region)
     newest = newest_batch(session, region)
+    # With no window to list, the count stands before the first one that a crash left sealed.
+    before_all = unfinished[0].sequence - 1 if unfinished else (newest.sequence if newest else 0)
     windows = index_windows(session, region, files_newer_than=policy.last_end_unlisted(now))
     last_end = windows[-1].end if windows else now // policy.window_seconds * policy.window_seconds
     return Index(
         region=region,
-        sequence=windows[-1].last_sequence if windows else (newest.sequence - 1 if newest else 0),
+        sequence=windows[-1].last_sequence if windows else before_all,
         issued_at=now,
         next_window_end=last_end + policy.window_seconds,
         expires_at=now + policy.index_life_seconds,

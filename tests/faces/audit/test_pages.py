@@ -3,6 +3,7 @@
 import html
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -58,6 +59,10 @@ def test_the_recipe_on_the_page_verifies_the_newest_file(
     code = app.post("/api/issue", issue, registry.first_run["admin_api_key"]).body["code"]
     assert app.upload(code, fresh_keys(time.time() - TWO_DAYS)).status == 200
     registry.wait_until(registry.file_names)
+    # A key that is newer than the file must not be taken for the one that signed it.
+    rotate = [sys.executable, "-m", "registry.cli", "keys", "rotate"]
+    subprocess.run(rotate, env=registry.environment, check=True, capture_output=True)
+    registry.wait_until(lambda: b"XA_export-2" in registry.get("/audit/"))
     page = registry.get("/audit/").decode()
     recipe = re.search(r'<pre id="verify"[^>]*>(.*?)</pre>', page, re.S)
     assert recipe
