@@ -77,6 +77,10 @@ class UntrustedKey(Distrusted):
     """Nothing here is signed by a key that we trust. Refreshing the trust material may mend it."""
 
 
+class WrongProof(Distrusted):
+    """A Merkle proof that does not prove what it is for."""
+
+
 class CertificateInvalid(Distrusted):
     """A verification certificate or token that fails a check; the message says which."""
 
@@ -101,6 +105,18 @@ class StorageConflict(Unavailable):
     """Other bytes already lie under a name that is written once. Never overwritten, always reported."""
 
 
+class LogSetBack(Unavailable):
+    """The database is behind what its own log has published, as after an older backup was restored.
+
+    Nothing is signed in such a run. What is missing has been brought back from our own tiles if the message
+    says so; then the next run goes on.
+    """
+
+
+class LogForked(Unavailable):
+    """What we hold and what was published cannot be one log. Nothing is signed until somebody has looked."""
+
+
 class PublishingFailed(Unavailable, Generic[Outcome]):
     """The public files of some regions could not be brought up to date; what could be done was done.
 
@@ -119,6 +135,10 @@ class PublishingFailed(Unavailable, Generic[Outcome]):
 
 class ConfigurationError(RegistryError):
     """The settings, a key folder or the database do not fit together. Raised before anything is served."""
+
+
+class NothingToWithdraw(RegistryError):
+    """The batch that an operator named is not there to be withdrawn."""
 
 
 class FetchFailed(RegistryError):

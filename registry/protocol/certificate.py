@@ -2,9 +2,11 @@
 
 A JWT with the claims that existing key servers read (exposure-notifications-verification-server,
 "certificate"). It is all that joins the issuing half to the collecting half, so it carries no code, no
-official and no test date. Stricter than its models: `exp` is required, a life is bounded.
+official and no test date, and of the official's attestation a salted commitment only. Stricter than its
+models: `exp` is required, a life is bounded.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 from registry.errors import CertificateExpired, CertificateInvalid, Malformed
-from registry.protocol.encoding import JsonObject, decode_base64
+from registry.protocol.encoding import JsonObject, decode_base64, encode_base64
 from registry.protocol.intervals import LAST_INTERVAL
 from registry.protocol.jwt import (
     MAX_TOKEN_CHARACTERS,
@@ -35,6 +37,7 @@ __all__ = [
     "encode_jwt",
     "jwk_of",
     "load_public_key",
+    "read_certificate",
     "read_jwt",
     "verify_jwt",
 ]
@@ -43,7 +46,11 @@ MAX_LIFE_SECONDS = 24 * 3600
 HEAD_START_SECONDS = 60
 """Added to the longest life: issuers let it begin a little before they sign, for clocks that are behind."""
 
+CONSENT_VERSION = re.compile(r"[A-Za-z0-9._:+-]{1,32}")
+"""How a version of a consent text may be spelled: a name, and no room for anything personal."""
+
 _MAC_BYTES = 32
+_HASH_BYTES = 32
 _LAST_SECOND = 2**53 - 1
 
 
@@ -63,6 +70,12 @@ class VerificationCertificate:
     not_before: float | None
     """None as well; what has none begins when it was issued."""
     expires_at: float
+    attestation: bytes | None = None
+    """Commitment to what the official stated, 32 bytes (`registry.protocol.receipt`)."""
+    consent_hash: bytes | None = None
+    """SHA-256 of the phone's consent record."""
+    consent_version: str | None = None
+    """Which text the person was shown; see `CONSENT_VERSION`."""
 
 
 def encode_certificate(certificate: VerificationCertificate, signer: CertificateSigner) -> str:
@@ -76,6 +89,9 @@ def encode_certificate(certificate: VerificationCertificate, signer: Certificate
         "reportType": certificate.report_type,
         "tekmac": certificate.tekmac,
         "symptomOnsetInterval": certificate.symptom_onset_interval,
+        "attestation": None if certificate.attestation is None else encode_base64(certificate.attestation),
+        "consentHash": None if certificate.consent_hash is None else encode_base64(certificate.consent_hash),
+        "consentVersion": certificate.consent_version,
     }
     return encode_jwt({name: value for name, value in claims.items() if value is not None}, signer)
 
@@ -98,7 +114,8 @@ def check_certificate(
        existing servers. `iat` and `nbf` count only if they are there (RFC 7519 §4.1); without both, 24 hours
        are counted from now.
 
-    An onset that is null or no interval that could be is taken as not stated.
+    An onset that is null or no interval that could be is taken as not stated. So are an attestation and a
+    consent that are not in our form: other issuers may mean something else by these claims.
 
     Raises CertificateExpired if all but its end holds, CertificateInvalid for everything else.
     """
@@ -116,6 +133,12 @@ def check_certificate(
         raise CertificateInvalid("the certificate's 'aud' is not this registry's audience")
     _check_life(certificate, now)  # 5
     return certificate
+
+
+def read_certificate(token: str) -> VerificationCertificate:
+    """What a certificate says, unverified: for whoever had it from its issuer. Raises Malformed."""
+    _header, claims = read_jwt(token)
+    return _read_claims(claims)
 
 
 def _read_claims(members: dict[str, Any]) -> VerificationCertificate:
@@ -140,7 +163,25 @@ def _read_claims(members: dict[str, Any]) -> VerificationCertificate:
         issued_at=issued_at,
         not_before=issued_at if not_before is None else not_before,
         expires_at=expires_at,
+        attestation=_optional_hash(members.get("attestation")),
+        consent_hash=_optional_hash(members.get("consentHash")),
+        consent_version=_optional_version(members.get("consentVersion")),
     )
+
+
+def _optional_hash(value: object) -> bytes | None:
+    """32 bytes, or None for what is none: evidence is welcome, and never a reason to refuse keys."""
+    if not isinstance(value, str):
+        return None
+    try:
+        content = decode_base64(value)
+    except Malformed:
+        return None
+    return content if len(content) == _HASH_BYTES else None
+
+
+def _optional_version(value: object) -> str | None:
+    return value if isinstance(value, str) and CONSENT_VERSION.fullmatch(value) else None
 
 
 def _numeric_date(members: Mapping[str, Any], name: str) -> float | None:

@@ -10,12 +10,25 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from registry.errors import Malformed
-from registry.protocol.encoding import JsonObject, decode_json_object, encode_json
+from registry.protocol.encoding import (
+    JsonObject,
+    decode_base64,
+    decode_json_object,
+    encode_base64,
+    encode_json,
+)
 from registry.protocol.regions import check_region
+from registry.protocol.tiles import Tile, tile_path
 
 EXPOSURES = "exposures"
 TRUST_PATH = ".well-known/exposure-registry.json"
+TRUST_NOTE_PATH = f"{TRUST_PATH}.note"
+LOG = "log"
+LOG_CHECKPOINT_PATH = f"{LOG}/checkpoint"
+"""The current shard's newest checkpoint, with every signature."""
+LOG_POLICY_PATH = f"{LOG}/policy"
 GAEN_ZIP = "gaen-zip"
+SALT_BYTES = 32
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"(?P<region>[A-Z0-9-]+)/[0-9]+-[0-9]+-[0-9]{5}\.[a-z0-9]+")
@@ -45,9 +58,34 @@ def index_path(region: str) -> str:
 def index_digest_path(region: str, sha256: str) -> str:
     """Path under which one native index stays as it was. `sha256` in lower-case hex."""
     check_region(region)
+    return f"{EXPOSURES}/{region}/index/{_digest(sha256)}.json"
+
+
+def index_proof_path(region: str) -> str:
+    """Path of the proof that the newest index is in the log; the one pointer that phones follow."""
+    return f"{index_path(region)}.tlog-proof"
+
+
+def manifest_path(region: str, sha256: str) -> str:
+    """Path of a batch's manifest. `sha256` in lower-case hex."""
+    check_region(region)
+    return f"{EXPOSURES}/{region}/manifest/{_digest(sha256)}.json"
+
+
+def shard_checkpoint_path(year: int) -> str:
+    """Path of the newest checkpoint of a year's shard; its final one once the year is over."""
+    return f"{LOG}/{year:04d}/checkpoint"
+
+
+def shard_tile_path(year: int, tile: Tile) -> str:
+    """Path of one tile or bundle of a year's shard."""
+    return f"{LOG}/{year:04d}/{tile_path(tile)}"
+
+
+def _digest(sha256: str) -> str:
     if not _SHA256.fullmatch(sha256):
         raise Malformed("a SHA-256 digest is 64 lower-case hexadecimal digits")
-    return f"{EXPOSURES}/{region}/index/{sha256}.json"
+    return sha256
 
 
 def encode_legacy_index(names: Iterable[str]) -> bytes:
@@ -103,7 +141,9 @@ class IndexWindow:
 class Index:
     """All windows of a region within the retention, oldest first. Times are unix seconds.
 
-    `sequence` is the newest window's, or the last one there ever was if none is left.
+    `sequence` is the newest window's, or the last one there ever was if none is left. `salt` (32 random
+    bytes) makes the index's digest, which stays in the log, one that nobody can guess back; indexes of
+    before the log have none.
     """
 
     region: str
@@ -112,12 +152,15 @@ class Index:
     next_window_end: int
     expires_at: int
     windows: tuple[IndexWindow, ...] = ()
+    salt: bytes = b""
 
 
 def encode_index(index: Index) -> bytes:
     """Canonical JSON: the same index is the same bytes, so its digest can stand in a log."""
+    salt = {"salt": encode_base64(index.salt)} if index.salt else {}
     return encode_json(
         {
+            **salt,
             "region": index.region,
             "sequence": index.sequence,
             "issued_at": index.issued_at,
@@ -148,6 +191,7 @@ def decode_index(content: bytes) -> Index:
     3. The newest window's number is the index's.
     4. Every file is named once, under this region, with a digest and a size.
     5. The index expires after it was issued.
+    6. A salt has 32 bytes.
     """
     document = decode_json_object(content, "index")
     region = document.text("region")
@@ -159,6 +203,7 @@ def decode_index(content: bytes) -> Index:
         next_window_end=document.integer("next_window_end"),
         expires_at=document.integer("expires_at"),
         windows=tuple(_read_window(window, region) for window in document.children("windows")),
+        salt=decode_base64(document.text("salt")) if "salt" in document else b"",
     )
     for before, after in zip(index.windows, index.windows[1:], strict=False):
         if after.start != before.end:  # 1
@@ -172,6 +217,8 @@ def decode_index(content: bytes) -> Index:
         raise Malformed("index: a file is named twice")
     if index.expires_at <= index.issued_at:  # 5
         raise Malformed("index: expires before it was issued")
+    if index.salt and len(index.salt) != SALT_BYTES:  # 6
+        raise Malformed(f"index: 'salt' must be {SALT_BYTES} bytes")
     return index
 
 

@@ -14,6 +14,7 @@ from registry.protocol.certificate import (
     check_certificate,
     encode_certificate,
     encode_jwt,
+    read_certificate,
     read_jwt,
 )
 from registry.protocol.encoding import encode_base64
@@ -62,6 +63,26 @@ def test_the_claims_are_those_that_existing_key_servers_read() -> None:
         "symptomOnsetInterval": 2968272,
         "tekmac": encode_base64(bytes(32)),
     }
+
+
+def test_evidence_for_the_receipt_is_read_as_it_was_written_and_left_out_where_there_is_none() -> None:
+    full = replace(CERTIFICATE, attestation=b"a" * 32, consent_hash=b"h" * 32, consent_version="2026-11")
+    token = encode_certificate(full, SIGNER)
+    assert check(token) == read_certificate(token) == full
+    claims = read_jwt(token)[1]
+    assert claims["attestation"] == encode_base64(b"a" * 32)
+    assert claims["consentHash"] == encode_base64(b"h" * 32)
+    assert claims["consentVersion"] == "2026-11"
+
+
+@pytest.mark.parametrize("claim", ["attestation", "consentHash", "consentVersion"])
+@pytest.mark.parametrize("value", [None, 1, "", "AAAA", "?", {"a": 1}, [], "x" * 33, "two words"])
+def test_evidence_in_another_form_is_none_and_refuses_nothing(claim: str, value: object) -> None:
+    certificate = check(with_claims(**{claim: value}))
+    if claim == "consentVersion" and value == "AAAA":
+        assert certificate.consent_version == "AAAA"
+    else:
+        assert certificate == CERTIFICATE
 
 
 @given(
