@@ -8,8 +8,9 @@ import random
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from hashlib import sha256
+from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa
 from sqlalchemy import Engine, create_engine, select
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
@@ -39,12 +40,15 @@ from registry.protocol.index import (
 )
 from registry.protocol.intervals import EMBARGO_INTERVALS, day_start, interval_at
 from registry.protocol.keys import ReportType, TemporaryExposureKey
-from registry.protocol.trust import decode_trust
+from registry.protocol.note import KeyKind
+from registry.protocol.trust import decode_trust, shard_origin
 from registry.signing.file_key import FileKey
 from registry.storage import Storage
+from registry.transparency.log import TransparencyLog
 from tests.clock import NOON_OF_JUNE_15, FakeClock
 
 REGION = "XA"
+ORIGIN = "registry.example/keys"
 HOUR = 3600
 DAY = 86_400
 HOURLY = PublicationPolicy(window_seconds=HOUR)
@@ -71,6 +75,42 @@ def fourteen_days_of_keys(draw: random.Random, now: float) -> list[TemporaryExpo
     ]
 
 
+class NoteKey:
+    """A note signer that never saw a disk; Ed25519 or ML-DSA-44, by its signature type."""
+
+    def __init__(self, name: str, kind: int) -> None:
+        self.name = name
+        self.kind = kind
+        self._key = (
+            mldsa.MLDSA44PrivateKey.generate()
+            if kind == KeyKind.ML_DSA_44
+            else ed25519.Ed25519PrivateKey.generate()
+        )
+        self.public_key = self._key.public_key().public_bytes_raw()
+
+    def sign(self, message: bytes) -> bytes:
+        return self._key.sign(message)
+
+
+class NoteKeys:
+    """The log's keys, made when they are first asked for, as a key ring's."""
+
+    def __init__(self, origin: str = ORIGIN) -> None:
+        self.origin = origin
+        self.trust = NoteKey(f"{origin}/trust", KeyKind.ED25519)
+        self.by_year: dict[int, list[NoteKey]] = {}
+
+    def __call__(self, year: int) -> list[NoteKey]:
+        if year not in self.by_year:
+            name = shard_origin(self.origin, year)
+            self.by_year[year] = [NoteKey(name, KeyKind.ED25519), NoteKey(name, KeyKind.ML_DSA_44)]
+        return self.by_year[year]
+
+    def log(self, **settings: Any) -> TransparencyLog:
+        """A log under these keys."""
+        return TransparencyLog(self.origin, self, self.trust, **settings)
+
+
 class MemoryStorage:
     """A `Storage` that forgets, for tests that make thousands of files."""
 
@@ -89,8 +129,9 @@ class MemoryStorage:
     def delete(self, path: str) -> None:
         self.content.pop(path, None)
 
-    def names(self, prefix: str) -> list[str]:
-        return sorted(path for path in self.content if path.startswith(prefix))
+    def names(self, prefix: str, *, deep: bool = True) -> list[str]:
+        found = (path for path in self.content if path.startswith(prefix))
+        return sorted(path for path in found if deep or "/" not in path[len(prefix) :])
 
 
 class FailingStorage:
@@ -121,9 +162,9 @@ class FailingStorage:
         self._meet("delete", path)
         self._storage.delete(path)
 
-    def names(self, prefix: str) -> list[str]:
+    def names(self, prefix: str, *, deep: bool = True) -> list[str]:
         self._meet("names", prefix)
-        return self._storage.names(prefix)
+        return self._storage.names(prefix, deep=deep)
 
 
 def in_memory(signer: FileKey | None = None) -> "Publishing":
@@ -149,6 +190,7 @@ class Publishing:
         self.storage = storage
         self.clock = clock
         self.signers: list[FileKey] = []
+        self.log = NoteKeys().log()
         with transaction(self.new_session()) as session:
             session.merge(AUTHORITY)
         self.add_signer(signer or new_signer(), until=clock() + 10_000 * DAY)
@@ -227,6 +269,7 @@ class Publishing:
             regions=regions,
             policy=policy,
             profile="demo",
+            log=self.log,
             now=self.clock(),
             holder=holder,
         )
@@ -239,7 +282,12 @@ class Publishing:
         holder: str = "publisher:retire",
     ) -> RetiredCollecting:
         return retire_collecting(
-            self.new_session, storage or self.storage, policy=policy, now=self.clock(), holder=holder
+            self.new_session,
+            storage or self.storage,
+            policy=policy,
+            log=self.log,
+            now=self.clock(),
+            holder=holder,
         )
 
     def batches(self, region: str = REGION) -> list[Batch]:

@@ -8,6 +8,7 @@ Times: the issuing half keeps unix seconds, already rounded; the collecting half
 numbers, and unix seconds only for windows and leases. Neither keeps the moment of a person's act.
 """
 
+from registry.models.activity import ActivityAnchor, ActivityChain, ActivityEvent, IssuingCount
 from registry.models.authority import ApiKey, Authority, CertificateKey
 from registry.models.authorization import Authorization, VerificationCode, VerificationToken
 from registry.models.bases import CollectingBase, IssuingBase
@@ -15,15 +16,27 @@ from registry.models.batch import Batch, BatchState, ExportFile, ExportSigningKe
 from registry.models.diagnosis_key import DiagnosisKey, KeyRelease
 from registry.models.health_authority import HealthAuthority, HealthAuthorityKey
 from registry.models.lease import Lease
+from registry.models.log import (
+    LogEntry,
+    LogKey,
+    LogShard,
+    RegionIndex,
+    TrustFile,
+    Withdrawal,
+    WitnessState,
+)
 from registry.models.official import Official, PortalSession, SignInLink
+from registry.models.receipt import Receipt
 from registry.models.replay import CollectedAnswer, CollectingChaff, IssuedAnswer, IssuingChaff
 from registry.models.sessions import forget_journal, open_database, prepare_engine, transaction
 
 __all__ = [
+    "ActivityAnchor", "ActivityChain", "ActivityEvent",
     "ApiKey", "Authority", "Authorization", "Batch", "BatchState", "CertificateKey", "CollectedAnswer",
     "CollectingBase", "CollectingChaff", "DiagnosisKey", "ExportFile", "ExportSigningKey",
-    "HealthAuthority", "HealthAuthorityKey", "IssuedAnswer", "IssuingBase", "IssuingChaff", "KeyRelease",
-    "Lease", "Official", "PortalSession", "SignInLink", "VerificationCode", "VerificationToken",
-    "forget_journal",
-    "open_database", "prepare_engine", "transaction",
+    "HealthAuthority", "HealthAuthorityKey", "IssuedAnswer", "IssuingBase", "IssuingChaff", "IssuingCount",
+    "KeyRelease", "Lease", "LogEntry", "LogKey", "LogShard",
+    "Official", "PortalSession", "Receipt", "RegionIndex", "SignInLink", "TrustFile", "VerificationCode",
+    "VerificationToken", "Withdrawal", "WitnessState", "forget_journal", "open_database", "prepare_engine",
+    "transaction",
 ]  # fmt: skip

@@ -30,6 +30,26 @@ class Authorization(IssuingBase):
     consent_channel: Mapped[str | None] = mapped_column(String(16))
     stated_on: Mapped[date] = mapped_column(Date)
     """UTC day; nothing finer."""
+    attestation_salt: Mapped[bytes | None] = mapped_column(LargeBinary(32))
+    """Random. With it this row can be shown to be the one that a receipt commits to; none in rows that were
+    stated before there were receipts."""
+
+    def attestation(self) -> dict[str, str]:
+        """What was stated, as a receipt commits to it: every column but the salt, what is none left out."""
+        issuer = None if self.api_key_hash is None else self.api_key_hash.hex()
+        members = {
+            "authorization": self.id,
+            "authority": self.authority_id,
+            "official": self.official_id,
+            "api_key": issuer,
+            "external_issuer": self.external_issuer_id,
+            "report_type": self.report_type,
+            "consent_version": self.consent_version,
+            "consent_language": self.consent_language,
+            "consent_channel": self.consent_channel,
+            "stated_on": self.stated_on.isoformat(),
+        }
+        return {name: value for name, value in members.items() if value is not None}
 
 
 class VerificationCode(IssuingBase):
@@ -66,3 +86,6 @@ class VerificationToken(IssuingBase):
     expires_at: Mapped[int] = mapped_column(BigInteger, index=True)
     """Unix seconds, a multiple of 900."""
     used: Mapped[bool] = mapped_column(default=False)
+    attestation: Mapped[bytes | None] = mapped_column(LargeBinary(32))
+    """Commitment to what was stated, for the certificate; cleared when the token is used, so that nothing of
+    a receipt stays in this half."""

@@ -4,6 +4,7 @@ Windows of a region are contiguous and gap-free: each batch's `window_start` is 
 `window_end`, `sequence` counts up by one, and a window without keys is a batch without a file.
 """
 
+import secrets
 from enum import StrEnum
 
 from sqlalchemy import (
@@ -12,6 +13,7 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Integer,
+    LargeBinary,
     String,
     UniqueConstraint,
     func,
@@ -23,9 +25,17 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from registry.models.bases import IN_KEY_ORDER, CollectingBase
 from registry.protocol.index import IndexFile, IndexWindow
 
+_RANDOM_BYTES = 32
+
+
+def _random() -> bytes:
+    return secrets.token_bytes(_RANDOM_BYTES)
+
 
 class BatchState(StrEnum):
-    """SEALED: its keys are decided, its files perhaps not written. PUBLISHED: files stored and recorded."""
+    """SEALED: its keys are decided, its files perhaps not written. PUBLISHED: files stored and recorded;
+    public once a leaf of the log stands for it and the indexes point there.
+    """
 
     SEALED = "sealed"
     PUBLISHED = "published"
@@ -48,6 +58,17 @@ class Batch(CollectingBase):
     state: Mapped[str] = mapped_column(String(16))
     newest_key_end: Mapped[int | None]
     """Largest end interval number of its keys; its files are retired 21 days after it."""
+    salt: Mapped[bytes] = mapped_column(LargeBinary(_RANDOM_BYTES), default=_random)
+    """Stands in the manifest, so that its digest in the log tells nothing once the manifest is gone."""
+    seed: Mapped[bytes] = mapped_column(LargeBinary(_RANDOM_BYTES), default=_random)
+    """Decoy receipts are made from it. Secret; its hash stands in the manifest."""
+    manifest: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """Bytes of the manifest, from when it is recorded until it is retired or withdrawn."""
+    is_withdrawn: Mapped[bool] = mapped_column(default=False)
+    """Its files were taken away before their time; the window stays listed without them."""
+    log_year: Mapped[int | None]
+    log_number: Mapped[int | None] = mapped_column(BigInteger)
+    """Where its leaf stands, once it is sequenced."""
 
     __table_args__ = (UniqueConstraint("region", "sequence"), UniqueConstraint("region", "window_end"))
 
@@ -97,17 +118,39 @@ def sealed_batches(session: Session, region: str) -> list[Batch]:
     )
 
 
+def unlogged_batches(session: Session, region: str) -> list[Batch]:
+    """Batches of the region that are recorded and have no leaf yet, oldest first. None after a sealed one."""
+    return list(
+        session.scalars(
+            select(Batch)
+            .where(Batch.region == region, Batch.log_number.is_(None), _before_first_sealed(region))
+            .order_by(Batch.sequence)
+        )
+    )
+
+
+def newest_logged_batch(session: Session, region: str) -> Batch | None:
+    """The region's newest batch that has a leaf."""
+    return session.scalars(
+        select(Batch)
+        .where(Batch.region == region, Batch.log_number.is_not(None))
+        .order_by(Batch.sequence.desc())
+        .limit(1)
+    ).one_or_none()
+
+
 def index_windows(session: Session, region: str, *, files_newer_than: int) -> tuple[IndexWindow, ...]:
     """The region's published windows, oldest first and without a gap, as the index lists them.
 
-    Files are left out whose newest key ended at or before the interval `files_newer_than`. Neighbouring
+    Files are left out whose newest key ended at or before the interval `files_newer_than`, and those of
+    withdrawn batches. Neighbouring
     windows without files become one entry. Ends before the first batch that is not published yet.
     """
     files: dict[int, tuple[IndexFile, ...]] = {}
     for batch_id, path, digest, size in session.execute(
         select(ExportFile.batch_id, ExportFile.path, ExportFile.sha256, ExportFile.size)
         .join(Batch)
-        .where(Batch.region == region, Batch.newest_key_end > files_newer_than)
+        .where(Batch.region == region, Batch.newest_key_end > files_newer_than, Batch.is_withdrawn.is_(False))
         .order_by(ExportFile.batch_id, ExportFile.file_number)
     ):
         files[batch_id] = (*files.get(batch_id, ()), IndexFile(path, digest, size))

@@ -1,12 +1,14 @@
-"""Issuing half: officials, the one-time links that let them in, and their sessions at the portal.
+"""Issuing half: officials and auditors, the one-time links that let them in, and their sessions.
 
-Links and sessions are 256 random bits that only their holder has; the tables keep SHA-256 of them, which
-cannot be turned back. The functions write in the caller's transaction.
+A link, and the session that it opens, is good at one face alone: officials' at the portal, auditors' at the
+receipts. Both are 256 random bits that only their holder has; the tables keep SHA-256 of them, which cannot
+be turned back. The functions write in the caller's transaction.
 """
 
 import hashlib
 import math
 import secrets
+from enum import StrEnum
 
 from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String, delete, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
@@ -19,8 +21,15 @@ SESSION_LIFE_SECONDS = 8 * 3600
 """A shift. Ended earlier by signing out or by disabling the official."""
 
 
+class Role(StrEnum):
+    """Which face somebody may sign in at. Nobody has both roles: who states results does not check them."""
+
+    OFFICIAL = "official"
+    AUDITOR = "auditor"
+
+
 class Official(IssuingBase):
-    """A person with a login at the portal. The only place where a person's name may stand."""
+    """A person with a login. The only place where a person's name may stand."""
 
     __tablename__ = "official"
     __table_args__ = IN_KEY_ORDER
@@ -29,10 +38,12 @@ class Official(IssuingBase):
     authority_id: Mapped[str] = mapped_column(ForeignKey("authority.id"))
     name: Mapped[str] = mapped_column(String(200))
     disabled: Mapped[bool] = mapped_column(default=False)
+    role: Mapped[str] = mapped_column(String(16), default=Role.OFFICIAL.value, server_default="official")
+    """A `Role`."""
 
 
 class SignInLink(IssuingBase):
-    """A link that signs one official in, once. Opening it burns nothing; its button does."""
+    """A link that signs one person in, once. Opening it burns nothing; its button does."""
 
     __tablename__ = "sign_in_link"
     __table_args__ = IN_KEY_ORDER
@@ -66,10 +77,11 @@ def new_sign_in_link(
     return token
 
 
-def redeem_sign_in_link(session: Session, token: str, now: float) -> str | None:
+def redeem_sign_in_link(session: Session, token: str, now: float, role: Role = Role.OFFICIAL) -> str | None:
     """Burn the link and open a session of eight hours: its token, 43 characters.
 
-    None, and nothing written, if the link is unknown, used or expired or its official is disabled.
+    None, and nothing written, if the link is unknown, used, expired, or its person disabled or of another
+    role.
     """
     link = SignInLink.token_hash == _token_hash(token)
     # One statement burns the link or finds it burnt: of two browsers at once, one gets in.
@@ -79,7 +91,9 @@ def redeem_sign_in_link(session: Session, token: str, now: float) -> str | None:
             link,
             SignInLink.used.is_(False),
             SignInLink.expires_at > now,
-            SignInLink.official_id.in_(select(Official.id).where(Official.disabled.is_(False))),
+            SignInLink.official_id.in_(
+                select(Official.id).where(Official.disabled.is_(False), Official.role == role.value)
+            ),
         )
         .values(used=True)
         .returning(SignInLink.official_id)
@@ -99,8 +113,10 @@ def redeem_sign_in_link(session: Session, token: str, now: float) -> str | None:
     return session_token
 
 
-def official_of_session(session: Session, token: str, now: float) -> Official | None:
-    """Who is signed in with this session's token; None if it has ended or the official is disabled."""
+def official_of_session(
+    session: Session, token: str, now: float, role: Role = Role.OFFICIAL
+) -> Official | None:
+    """Who is signed in with this session's token, in this role; None if it ended or they are disabled."""
     return session.scalar(
         select(Official)
         .join(PortalSession, PortalSession.official_id == Official.id)
@@ -108,6 +124,7 @@ def official_of_session(session: Session, token: str, now: float) -> Official | 
             PortalSession.token_hash == _token_hash(token),
             PortalSession.expires_at > now,
             Official.disabled.is_(False),
+            Official.role == role.value,
         )
     )
 

@@ -4,14 +4,18 @@ SQLite runs in WAL mode with synchronous=FULL: a commit that returned survives p
 transactions begin IMMEDIATE, so that two writers queue instead of failing half way.
 """
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.orm import Session
 
 BUSY_TIMEOUT_MS = 30_000
+_FAULTS_OF_A_CONNECTION = frozenset(
+    {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_CORRUPT}
+)
 
 
 def open_database(url: str, *, lock_seconds: int | None = None) -> Engine:
@@ -65,6 +69,19 @@ def prepare_engine(engine: Engine) -> None:
         # What is deleted is gone from the file too: retirement promises that.
         cursor.execute("PRAGMA secure_delete=ON")
         cursor.close()
+
+    @event.listens_for(engine, "handle_error")
+    def _distrust(context: ExceptionContext) -> None:
+        # What a connection says after an error of the disk is not to be relied on; and one that SQLite could
+        # not open for writing, it has opened for reading only, without a word and for good.
+        code = getattr(context.original_exception, "sqlite_errorcode", 0)
+        if code & 0xFF not in _FAULTS_OF_A_CONNECTION:
+            return
+        if context.connection is not None and not context.connection.invalidated:
+            # Closing alone would keep its locks for as long as this error's traceback holds a cursor.
+            with suppress(sqlite3.Error):
+                context.connection.connection.rollback()
+        context.is_disconnect = True  # it leaves the pool, and all others with it
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:

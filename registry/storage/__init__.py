@@ -29,6 +29,9 @@ class Storage(Protocol):
         """Make sure that nothing lies under `path`."""
         ...
 
-    def names(self, prefix: str) -> list[str]:
-        """All paths that begin with `prefix` (a string, not a folder), sorted."""
+    def names(self, prefix: str, *, deep: bool = True) -> list[str]:
+        """All paths that begin with `prefix` (a string, not a folder), sorted.
+
+        Not `deep`: only those with no further folder in them, whatever lies in folders is not looked at.
+        """
         ...

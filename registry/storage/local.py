@@ -10,6 +10,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from registry.errors import Malformed
@@ -59,12 +60,13 @@ class LocalStorage:
         if target.parent.is_dir():
             _sync_folder(target.parent)
 
-    def names(self, prefix: str) -> list[str]:
+    def names(self, prefix: str, *, deep: bool = True) -> list[str]:
         folder = prefix.rpartition("/")[0]
         start = self._locate(folder) if folder else self._root
+        folders = os.walk(start)
         found = (
             (Path(where) / name).relative_to(self._root).as_posix()
-            for where, _, files in os.walk(start)
+            for where, _, files in (folders if deep else islice(folders, 1))
             for name in files
             if not name.startswith(_TEMPORARY)
         )
@@ -117,8 +119,14 @@ def _open_temporary(folder: Path) -> tuple[int, Path]:
     while True:
         path = folder / f"{_TEMPORARY}{secrets.token_hex(8)}"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if os.fstat(descriptor).st_nlink:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            is_there = os.fstat(descriptor).st_nlink
+        except OSError:
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
+            raise
+        if is_there:
             return descriptor, path
         # A sweeper came between the two calls and took the file for a dead writer's.
         os.close(descriptor)

@@ -1,23 +1,33 @@
 """The two halves hold nothing in common by which an official's act could be joined to an upload.
 
 After a full run every column of the issuing database is compared with every column of the collecting one,
-value by value. Left out, by name and with the reason: tables that describe authorities (public configuration,
-the same for everybody), and numbers so small that they single nobody out. Times are looked at apart: neither
-half may know one finer than the hour. Nor may the order in which rows lie tell what came together.
+value by value, what stands inside JSON, base64 and hex too. Left out, by name and with the reason: tables
+that describe authorities (public configuration, the same for everybody), which text was shown, and numbers
+so small that they single nobody out. Times are looked at apart: neither half may know one finer than the
+hour. Nor may the order in which rows lie tell what came together.
 """
 
 from collections.abc import Iterator
-from datetime import date
+from contextlib import suppress
+from datetime import UTC, date, datetime
 from itertools import product
 from pathlib import Path
+from secrets import token_bytes
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy import MetaData, create_engine, select
+from sqlalchemy.orm import Session
 
+from registry.errors import Malformed
+from registry.faces.portal.consent import CONSENT_VERSION
 from registry.migrations import upgrade
-from registry.models import open_database
-from tests.app_of_old import fresh_keys
+from registry.models import Authorization, Receipt, open_database
+from registry.protocol.encoding import decode_base64, decode_json_object, encode_base64
+from registry.protocol.receipt import attestation_commitment, decode_receipt
+from tests.app_of_old import Answer, fresh_keys
+from tests.faces.portal.conftest import code_on, field, fill_in
 from tests.world import World
 
 PUBLIC_CONFIGURATION = {
@@ -28,7 +38,11 @@ PUBLIC_CONFIGURATION = {
     "export_signing_key": "public keys",
     "alembic_version": "the schema's number",
 }
+PUBLISHED = {"log_shard", "log_entry", "log_key", "region_index", "trust_file", "witness_state"}
+"""What all the world can read. Its times are of windows and files: compared is everything else in it."""
 NAMES_AN_AUTHORITY = {"authority_id", "health_authority_id"}
+NAMES_A_TEXT = {"consent_version"}
+"""Which text was shown: the same for thousands."""
 SMALL = 4096
 """Numbers below this are counts, kinds and periods, the same in thousands of rows: they join nothing."""
 
@@ -44,9 +58,12 @@ def columns(url: str) -> Iterator[tuple[str, set[Any]]]:
                 continue
             rows = connection.execute(select(table)).all()
             for number, column in enumerate(table.columns):
-                if column.name in NAMES_AN_AUTHORITY:
+                if column.name in NAMES_AN_AUTHORITY | NAMES_A_TEXT:
                     continue
-                yield f"{table.name}.{column.name}", {v for row in rows for v in forms(row[number])}
+                found = {v for row in rows for v in forms(row[number])}
+                if table.name in PUBLISHED:
+                    found = {form for form in found if form[0] != "number"}
+                yield f"{table.name}.{column.name}", found
     engine.dispose()
 
 
@@ -59,31 +76,95 @@ def forms(value: Any) -> Iterator[Any]:
             yield ("number", value)
     elif isinstance(value, bytes):
         yield ("bytes", value)
+        yield from inner_forms(value)
     elif isinstance(value, date):
         yield ("day", value.toordinal())
     elif value:
         yield ("text", str(value))
+        for decode in (decode_base64, bytes.fromhex):
+            with suppress(Malformed, ValueError):
+                yield ("bytes", decode(str(value)))
+
+
+def inner_forms(content: bytes) -> Iterator[Any]:
+    """The values inside a JSON object; nothing for other bytes."""
+    with suppress(Malformed):
+        members = decode_json_object(content, "a column").as_dict()
+        while members:
+            name, value = members.popitem()
+            if isinstance(value, dict):
+                members |= {f"{name}.{inner}": below for inner, below in value.items()}
+            elif name not in NAMES_A_TEXT:
+                yield from forms(value)
+
+
+def live(world: World) -> None:
+    """Everything that leaves rows: officials and labs issue, phones of two kinds upload, an operator acts."""
+    browser = world.client
+    link = urlsplit(world.first_run["portal_sign_in_url"]).path
+    browser.post(link, data={"csrf_token": field(browser.get(link), "csrf_token")})
+    day = datetime.fromtimestamp(world.clock() - 86_400, UTC).date().isoformat()
+    for number in range(1, 7):
+        if number % 2:
+            code = world.issue(days_ago=number, externalIssuerID=f"lab-{number}")["code"]
+        else:
+            code = code_on(browser.post("/portal/", data=fill_in(browser, test_date=day)))
+        keys = fresh_keys(world.clock())
+        assert upload_with_consent(world, code, keys).status == 200
+        world.clock.advance(3600)
+        world.publish()
+    world.app().verify(world.issue()["code"])  # a token that is not used yet
+    world.app().upload(world.issue()["code"], fresh_keys(world.clock()))  # an app that knows of no receipts
+    world.issue()
+
+
+def upload_with_consent(world: World, code: str, keys: list[dict[str, Any]]) -> Answer:
+    """As a phone that knows of receipts does it."""
+    app = world.app()
+    asked = {
+        "token": app.verify(code).body["token"],
+        "ekeyhmac": encode_base64(app.mac(keys)),
+        "consentHash": encode_base64(token_bytes(32)),
+        "consentVersion": CONSENT_VERSION,
+    }
+    certificate = app.post("/api/certificate", asked, app.device_api_key).body["certificate"]
+    return app.post("/v1/publish", app.publish_body(certificate, keys))
 
 
 def test_no_column_of_one_half_joins_a_column_of_the_other(world: World) -> None:
-    for days_ago in range(1, 7):
-        app = world.app()
-        code = world.issue(days_ago=days_ago, externalIssuerID=f"lab-{days_ago}")["code"]
-        keys = fresh_keys(world.clock())
-        assert app.upload(code, keys).status == 200
-        world.clock.advance(3600)
-        world.publish()
-    world.issue()
+    live(world)
     issuing = dict(columns(world.settings.issuing_database_url))
     collecting = dict(columns(world.settings.collecting_database_url))
     assert sum(map(len, issuing.values())) > 50, "the run left something to compare"
-    assert len(collecting["diagnosis_key.key_data"]) == 6 * 14
+    assert len(collecting["diagnosis_key.key_data"]) == 7 * 14
+    assert len(collecting["receipt.commitment"]) == 7
+    assert len(issuing["activity_event.hash"]) == 1 + 1 + 9, "a link, a sign-in, nine codes"
     shared = {
         f"{a} = {b}": issuing[a] & collecting[b]
         for a, b in product(issuing, collecting)
         if issuing[a] & collecting[b]
     }
     assert shared == {}
+
+
+def test_both_sides_together_open_each_receipt_and_it_takes_both(world: World) -> None:
+    live(world)
+    engines = [
+        open_database(url)
+        for url in (world.settings.issuing_database_url, world.settings.collecting_database_url)
+    ]
+    with Session(engines[0]) as issuing, Session(engines[1]) as collecting:
+        stated = {
+            attestation_commitment(row.attestation_salt or b"", row.attestation()): row.id
+            for row in issuing.scalars(select(Authorization))
+        }
+        receipts = [decode_receipt(row.content) for row in collecting.scalars(select(Receipt))]
+    for engine in engines:
+        engine.dispose()
+    opened = {stated[receipt.attestation] for receipt in receipts if receipt.attestation is not None}
+    assert len(opened) == len(receipts) == 7
+    assert len(stated) == 9
+    # The salt alone, or the receipt alone, holds neither: that is what the comparison above shows.
 
 
 def test_no_time_is_finer_than_the_hour_but_for_expiries_of_a_quarter(world: World) -> None:
@@ -121,3 +202,11 @@ def test_the_comparison_would_notice_a_shared_value(world: World) -> None:
     planted = next(iter(collecting["collected_answer.lookup_id"]))
     assert planted in {v for values in collecting.values() for v in values}
     assert planted[0] == "bytes"
+    inside = next(
+        iter(
+            decode_receipt(value).attestation
+            for kind, value in collecting["receipt.content"]
+            if kind == "bytes" and value.startswith(b"{")
+        )
+    )
+    assert ("bytes", inside) in collecting["receipt.content"], "also inside what is encoded"

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from registry.models import Authority, Official, PortalSession, SignInLink, transaction
 from registry.models.official import (
+    Role,
     end_session,
     new_sign_in_link,
     official_of_session,
@@ -100,3 +101,22 @@ def test_signing_out_ends_one_session_and_no_other(session: Session, clock: Fake
         end_session(session, "unknown")
     assert official_of_session(session, ward, clock()) is None
     assert official_of_session(session, office, clock()) is not None
+
+
+def test_a_link_and_a_session_are_good_in_one_role_alone(session: Session, clock: FakeClock) -> None:
+    with transaction(session):
+        session.add(Official(id="auditor-1", authority_id="a", name="Zhao Min", role=Role.AUDITOR.value))
+        session.flush()
+        token = new_sign_in_link(session, "auditor-1", now=clock())
+    assert redeem(session, token, clock) is None, "not at the portal; and it did not burn"
+    with transaction(session):
+        opened = redeem_sign_in_link(session, token, clock(), Role.AUDITOR)
+    assert opened is not None
+    assert official_of_session(session, opened, clock()) is None
+    found = official_of_session(session, opened, clock(), Role.AUDITOR)
+    assert found is not None
+    assert found.id == "auditor-1"
+
+
+def test_whoever_is_made_without_a_role_is_an_official(session: Session) -> None:
+    assert session.scalars(select(Official)).one().role == Role.OFFICIAL.value

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import delete, func, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
 from registry.models import CollectingBase, CollectingChaff, forget_journal, open_database, transaction
@@ -36,6 +36,20 @@ def test_a_fault_in_the_block_leaves_the_session_usable(collecting_session: Sess
         write(collecting_session, b"a", fault=KeyboardInterrupt())
     write(collecting_session, b"b")
     assert collecting_session.scalars(select(CollectingChaff.noise)).all() == [b"b"]
+
+
+def test_a_connection_that_cannot_write_any_more_is_not_used_again(tmp_path: Path) -> None:
+    """As SQLite opens a file that the disk would not let it open for writing."""
+    engine = open_database(f"sqlite:///{tmp_path / 'half.sqlite'}")
+    CollectingBase.metadata.create_all(engine)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA query_only=ON")
+    with Session(engine) as session, pytest.raises(OperationalError, match="readonly"):
+        write(session, b"a")
+    with Session(engine) as session:
+        write(session, b"b")
+        assert session.scalars(select(CollectingChaff.noise)).all() == [b"b"]
+    engine.dispose()
 
 
 def test_what_was_deleted_lies_in_no_file_of_the_database(tmp_path: Path) -> None:

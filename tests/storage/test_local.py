@@ -133,6 +133,19 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     assert [path.name for path in (tmp_path / "exposures/XA").iterdir()] == ["1-2-00001.zip"]
 
 
+def test_a_file_that_cannot_be_locked_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError("lock refused")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", refuse)
+        with pytest.raises(OSError, match="lock refused"):
+            LocalStorage(tmp_path).put_new("a", b"x")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_bytes_and_name_are_synced_before_a_write_returns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,3 +171,12 @@ def test_bytes_and_name_are_synced_before_a_write_returns(
     storage.replace(NAME, b"z")
     storage.delete(NAME)
     assert synced[-2:] == ["XA", "XA"]
+
+
+def test_names_of_a_folder_alone_leave_out_what_lies_deeper(storage: Storage) -> None:
+    for path in ("a/b.txt", "a/c/d.txt", "e.txt"):
+        storage.put_new(path, b"x")
+    assert storage.names("a/", deep=False) == ["a/b.txt"]
+    assert storage.names("a/") == ["a/b.txt", "a/c/d.txt"]
+    assert storage.names("", deep=False) == ["e.txt"]
+    assert storage.names("nothing/", deep=False) == []

@@ -1,41 +1,44 @@
-"""Step 4: releasable keys become a sealed batch, the batch a signed file, the file a line of the index.
+"""Step 4: releasable keys become a sealed batch, the batch files, a leaf of the log, a line of the index.
 
-In this order: seal (one transaction decides which keys go, for all regions: the commit point); then region by
-region make the files, store each under a name that is never written twice, record them (one transaction),
-rewrite the index. Every step can be repeated and every run takes up what an earlier one left undone, so that
-a crash needs no other mending than the next run. Never publishes a key before its end + 2 h, and nothing
-unsigned.
+In this order: seal (one transaction decides which keys go, for all regions); region by region make the files
+and their manifest, stored under names that are never written twice; sequence leaves and indexes (one
+transaction); lay them out as tiles, read back what lies there, sign (the commit point); have it witnessed;
+only then move what phones follow. Every step can be repeated and every run takes up what an earlier one left
+undone, so that a crash needs no other mending than the next run. Never publishes a key before its end + 2 h,
+nothing unsigned, and nothing that the log does not hold.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from registry.errors import ConfigurationError, NoLiveSigner
+from registry.lifecycle.publish.advancing import Advanced, advance, resume, turn_year
 from registry.lifecycle.publish.apart import Failures
-from registry.lifecycle.publish.files import PublicKeys, check_embargo, split_batch, store_file
-from registry.lifecycle.publish.listing import (
-    check_listed,
-    check_not_set_back,
-    ensure_first_files,
-    write_index,
-    write_trust,
-)
+from registry.lifecycle.publish.appending import append_due, check_material
+from registry.lifecycle.publish.batches import PublishedBatch, finish_sealed, store_manifests
 from registry.lifecycle.publish.policy import PUBLISH_LEASE, PublicationPolicy
-from registry.lifecycle.publish.sealing import is_clock_behind, seal_windows
-from registry.models import Batch, BatchState, ExportFile, ExportSigningKey
-from registry.models.batch import sealed_batches
-from registry.models.diagnosis_key import keys_of_batch
-from registry.models.lease import fenced, leased
+from registry.lifecycle.publish.recovery import check_not_set_back
+from registry.lifecycle.publish.removal import regions_with_withdrawn_files, remove_withdrawn
+from registry.lifecycle.publish.run import ExportKeys, Run
+from registry.lifecycle.publish.sealing import is_clock_behind, is_window_due, seal_windows
+from registry.models import ExportSigningKey
+from registry.models.lease import leased
 from registry.protocol.certificate import load_public_key
-from registry.protocol.index import EXPOSURES, export_name
+from registry.protocol.index import (
+    LOG_CHECKPOINT_PATH,
+    TRUST_NOTE_PATH,
+    index_proof_path,
+    legacy_index_path,
+)
 from registry.protocol.trust import Profile
 from registry.signing import Signer
 from registry.storage import Storage
+from registry.transparency.log import TransparencyLog
+from registry.transparency.witnessing import ask_before_signing
 
 __all__ = [
     "PUBLISH_LEASE",
@@ -51,44 +54,21 @@ MAX_SIGNERS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class PublishedBatch:
-    """A batch whose files were stored and recorded; `key_count` is for the operator's eyes only."""
-
-    region: str
-    sequence: int
-    window_start: int
-    window_end: int
-    files: tuple[str, ...]
-    key_count: int
-
-
-@dataclass(frozen=True, slots=True)
 class PublishOutcome:
     """What one run did. `busy`: nothing, because another publisher is at work.
 
     `clock_behind`: some region's newest window has not even begun by the clock, so that nothing is sealed
     there until it has caught up. The operator should look at the clock.
+    `unwitnessed`: the newest checkpoint lacks its quorum, so that phones are not pointed to it yet.
+    `failed_open`: it lacks its quorum and phones are pointed to it all the same, for its time has run out.
     """
 
     busy: bool = False
     windows_sealed: int = 0
     batches: tuple[PublishedBatch, ...] = ()
     clock_behind: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    session: Session
-    storage: Storage
-    signers: tuple[Signer, ...]
-    """Live ones, newest first."""
-    registered: PublicKeys
-    policy: PublicationPolicy
-    fence: int
-    now: float
-
-    def fenced(self) -> AbstractContextManager[Session]:
-        return fenced(self.session, PUBLISH_LEASE, self.fence)
+    unwitnessed: bool = False
+    failed_open: bool = False
 
 
 def publish_due(
@@ -99,36 +79,96 @@ def publish_due(
     regions: Collection[str],
     policy: PublicationPolicy,
     profile: Profile,
+    log: TransparencyLog,
     now: float,
     holder: str,
 ) -> PublishOutcome:
     """Publish all that is due at `now` (unix seconds) in `regions`; mends what an earlier run left undone.
 
-    `signers` are the private keys at hand; those whose `ExportSigningKey` is live sign. `holder` names this
-    publisher: the same name takes its own lease back at once after a crash, another waits for its expiry.
+    `signers` are the private keys at hand; those whose `ExportSigningKey` is live sign. `log` is the log that
+    it all goes into. `holder` names this publisher: the same name takes its own lease back at once after a
+    crash, another waits for its expiry.
 
-    Raises NoLiveSigner or ConfigurationError and publishes nothing; LeaseLost if another publisher took over
-    meanwhile; and, after all regions were served that could be, PublishingFailed with this run's outcome and
-    what held each of the others up (StorageConflict: the index or other bytes do not fit the database).
+    Raises NoLiveSigner or ConfigurationError and publishes nothing; LogSetBack or LogForked and signs
+    nothing; LeaseLost if another publisher took over meanwhile; and, after all regions were served that could
+    be, PublishingFailed with this run's outcome and what held each of the others up (StorageConflict: the
+    stored bytes do not fit the database).
     """
+    with _run(
+        new_session, storage, regions=regions, policy=policy, profile=profile, log=log, now=now, holder=holder
+    ) as run:
+        if run is None:
+            return PublishOutcome(busy=True)
+        keys = _signing_keys(run.session, signers, now)
+        check_material(run)
+        check_not_set_back(run)
+        failures = Failures(run.session)
+        resume(run, failures)
+        turned = turn_year(run, failures)
+        if not turned.is_published:
+            # The old year's final checkpoint waits for its quorum; nothing goes into the new year before.
+            return failures.tell(PublishOutcome(unwitnessed=True))
+        return _publish_regions(run, keys, failures)
+
+
+def ensure_first_files(
+    new_session: Callable[[], Session],
+    storage: Storage,
+    *,
+    regions: Collection[str],
+    policy: PublicationPolicy,
+    profile: Profile,
+    log: TransparencyLog,
+    now: float,
+    holder: str,
+) -> None:
+    """Let indexes, proofs, trust material and the log's first checkpoint exist before anything is served.
+
+    Does nothing where they do: whatever a publisher has written stays. Raises as `publish_due` does.
+    """
+    wanted = [LOG_CHECKPOINT_PATH, TRUST_NOTE_PATH]
+    wanted += [path(region) for region in regions for path in (index_proof_path, legacy_index_path)]
+    if all(storage.read(path) is not None for path in wanted):
+        return
+    with _run(
+        new_session, storage, regions=regions, policy=policy, profile=profile, log=log, now=now, holder=holder
+    ) as run:
+        if run is None:
+            return
+        check_material(run)
+        check_not_set_back(run)
+        failures = Failures(run.session)
+        resume(run, failures)
+        if turn_year(run, failures).is_published:
+            append_due(run, run.regions, failures)
+            advance(run, failures)
+        failures.tell(None)
+
+
+@contextmanager
+def _run(
+    new_session: Callable[[], Session],
+    storage: Storage,
+    *,
+    regions: Collection[str],
+    policy: PublicationPolicy,
+    profile: Profile,
+    log: TransparencyLog,
+    now: float,
+    holder: str,
+) -> Iterator[Run | None]:
+    """A run that holds the lease; None while another's runs."""
     with (
         new_session() as session,
         leased(session, PUBLISH_LEASE, holder, now, policy.lease_seconds) as fence,
     ):
         if fence is None:
-            return PublishOutcome(busy=True)
-        registered, live = _signing_keys(session, signers, now)
-        run = _Run(session, storage, live, registered, policy, fence, now)
-        # First of all, so that no phone ever meets a file before the key that it verifies with.
-        with run.fenced():
-            write_trust(session, storage, regions, policy=policy, profile=profile, now=now)
-        return _publish_regions(run, sorted(set(regions)))
+            yield None
+        else:
+            yield Run(session, storage, log, PUBLISH_LEASE, fence, now, policy, profile, sorted(set(regions)))
 
 
-def _signing_keys(
-    session: Session, signers: Sequence[Signer], now: float
-) -> tuple[PublicKeys, tuple[Signer, ...]]:
-    """(all registered public keys, the live signers, newest first)."""
+def _signing_keys(session: Session, signers: Sequence[Signer], now: float) -> ExportKeys:
     rows = {
         (row.key_id, row.key_version): row
         for row in session.scalars(select(ExportSigningKey).order_by(ExportSigningKey.not_before.desc()))
@@ -150,74 +190,42 @@ def _signing_keys(
             f"none of the {len(at_hand)} export signing keys at hand is registered and live now, so nothing "
             f"is published: put a live key in place ({len(rows)} are registered)"
         )
-    return registered, tuple(live[:MAX_SIGNERS])
+    session.rollback()
+    return ExportKeys(registered, tuple(live[:MAX_SIGNERS]))
 
 
-def _publish_regions(run: _Run, regions: Sequence[str]) -> PublishOutcome:
-    failures = Failures(run.session)
-    for region in regions:
-        with failures.kept(region):
-            check_not_set_back(run.session, run.storage, region)
-    fit = [region for region in regions if region not in failures]
+def _publish_regions(run: Run, keys: ExportKeys, failures: Failures) -> PublishOutcome:
+    shard = run.shard()
+    if shard is not None and is_window_due(run.session, run.regions, policy=run.policy, now=run.now):
+        # Before any key is taken for a batch: one that a lost database had published must not go twice.
+        run.session.rollback()
+        ask_before_signing(run, shard)
     with run.fenced() as session:
-        sealed = seal_windows(session, fit, policy=run.policy, now=run.now)
-        clock_behind = is_clock_behind(session, regions, policy=run.policy, now=run.now)
+        sealed = seal_windows(session, run.regions, policy=run.policy, now=run.now)
+        clock_behind = is_clock_behind(session, run.regions, policy=run.policy, now=run.now)
     # A crash from here on leaves sealed batches, which the next run finishes as this one would have.
     batches: list[PublishedBatch] = []
-    for region in fit:
+    for region in run.regions:
         with failures.kept(region):
-            # Oldest first, what an earlier run left among them: windows come out in their order.
-            for batch in _sealed(run, region):
-                # One by one: what went out is told even if the next one fails.
-                batches.append(_finish(run, batch))
-            # Also when nothing was due: an earlier run may have died before this line.
-            with run.fenced() as session:
-                index = write_index(session, run.storage, region, policy=run.policy, now=run.now)
-            check_listed(run.storage, index)
-    return failures.tell(PublishOutcome(False, sealed, tuple(batches), clock_behind))
+            for batch in finish_sealed(run, keys, region):
+                # One by one: what was made is told even if the next one fails.
+                batches.append(batch)
+            store_manifests(run, region)
+    append_due(run, [region for region in run.regions if region not in failures], failures)
+    advanced = advance(run, failures)
+    for region in regions_with_withdrawn_files(run.session):
+        with failures.kept(region):
+            remove_withdrawn(run, region)
+    return failures.tell(_outcome(sealed, batches, advanced, clock_behind=clock_behind))
 
 
-def _sealed(run: _Run, region: str) -> list[Batch]:
-    batches = sealed_batches(run.session, region)
-    run.session.expunge_all()  # values from here on: finishing each of them ends a transaction
-    return batches
-
-
-def _finish(run: _Run, batch: Batch) -> PublishedBatch:
-    """Make, store and record the files of one sealed batch.
-
-    A crash before a file is stored leaves nothing of it; between storing and recording, files that no
-    index names and that the next run finds, checks and adopts; after recording, an index that is a
-    window behind.
-    """
-    keys, revised = keys_of_batch(run.session, batch.id)
-    run.session.rollback()  # no transaction stays open while files are made
-    check_embargo((*keys, *revised), batch.window_end)
-    rows = []
-    for number, export in enumerate(
-        split_batch(batch, keys, revised, keys_per_file=run.policy.keys_per_file), start=1
-    ):
-        name = export_name(batch.region, batch.window_start, batch.window_end, number)
-        content = store_file(
-            run.storage,
-            f"{EXPOSURES}/{name}",
-            export,
-            signers=run.signers,
-            registered=run.registered,
-            now=run.now,
-        )
-        digest = sha256(content).hexdigest()
-        rows.append(
-            ExportFile(path=name, batch_id=batch.id, file_number=number, sha256=digest, size=len(content))
-        )
-    with run.fenced() as session:
-        session.add_all(rows)
-        session.execute(update(Batch).where(Batch.id == batch.id).values(state=BatchState.PUBLISHED))
-    return PublishedBatch(
-        region=batch.region,
-        sequence=batch.sequence,
-        window_start=batch.window_start,
-        window_end=batch.window_end,
-        files=tuple(row.path for row in rows),
-        key_count=len(keys) + len(revised),
+def _outcome(
+    sealed: int, batches: Sequence[PublishedBatch], advanced: Advanced, *, clock_behind: bool
+) -> PublishOutcome:
+    return PublishOutcome(
+        windows_sealed=sealed,
+        batches=tuple(batches),
+        clock_behind=clock_behind,
+        unwitnessed=not advanced.is_published,
+        failed_open=advanced.is_published and not advanced.is_witnessed,
     )

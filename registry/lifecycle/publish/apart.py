@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.orm import Session
 
-from registry.errors import LeaseLost, Outcome, PublishingFailed
+from registry.errors import LeaseLost, LogForked, LogSetBack, Outcome, PublishingFailed
 
 
 class Failures:
@@ -19,16 +19,19 @@ class Failures:
         return region in self._by_region
 
     @contextmanager
-    def kept(self, region: str) -> Iterator[None]:
-        """Keep what the block raises. A lost lease ends the run: it is raised at once."""
+    def kept(self, *regions: str) -> Iterator[None]:
+        """Keep what the block raises, as the trouble of these regions.
+
+        A lost lease ends the run, and so does a log that has been set back or forked: raised at once.
+        """
         try:
             yield
-        except LeaseLost:
+        except (LeaseLost, LogForked, LogSetBack):
             raise
         except Exception as failure:  # whatever it is, it must not silence the other regions
             # The next region needs a session without half a transaction in it.
             self._session.rollback()
-            self._by_region[region] = failure
+            self._by_region |= {region: failure for region in regions if region not in self._by_region}
 
     def tell(self, outcome: Outcome) -> Outcome:
         """`outcome`, when nothing went wrong. Raises PublishingFailed with it and all that did."""

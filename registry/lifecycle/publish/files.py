@@ -5,7 +5,7 @@ so what an earlier run left under the name is checked by the same rules and adop
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
@@ -28,6 +28,14 @@ from registry.storage import Storage
 
 PublicKeys = Mapping[tuple[str, str], EllipticCurvePublicKey]
 """By (key id, key version)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file as it lies in storage, and who signed it."""
+
+    content: bytes
+    signed_by: tuple[SignatureInfo, ...]
 
 
 def check_embargo(keys: Iterable[TemporaryExposureKey], window_end: int) -> None:
@@ -75,8 +83,8 @@ def store_file(
     signers: Sequence[Signer],
     registered: PublicKeys,
     now: float,
-) -> bytes:
-    """Sign `export` with all `signers` and store it, or adopt what lies there. Returns the stored zip.
+) -> StoredFile:
+    """Sign `export` with all `signers` and store it, or adopt what lies there.
 
     Raises StorageConflict if what lies there does not say exactly this under registered keys. Raises
     Malformed or Distrusted, and stores nothing, if the new file would not pass a phone's checks.
@@ -91,21 +99,20 @@ def store_file(
     _check_file(content, export, registered)
     # A crash in here leaves no file, or the whole file under its name, which the next run adopts below.
     if storage.put_new(path, content):
-        return content
+        return StoredFile(content, infos)
     earlier = storage.read(path)
     if earlier is None:
         raise StorageConflict(f"{path} was there and is gone: something else deletes in the public folder")
     try:
-        _check_file(earlier, export, registered)
+        return StoredFile(earlier, _check_file(earlier, export, registered))
     except (Malformed, Distrusted) as error:
         raise StorageConflict(
             f"{path} is written once, and other bytes lie there; move them away to go on"
         ) from error
-    return earlier
 
 
-def _check_file(content: bytes, export: ExportFile, registered: PublicKeys) -> None:
-    """Returns only if `content` is a file that says what `export` says, signed by registered keys alone.
+def _check_file(content: bytes, export: ExportFile, registered: PublicKeys) -> tuple[SignatureInfo, ...]:
+    """Who signed `content`, once it is a file that says what `export` says, signed by registered keys alone.
 
     Which of them signed is left open: keys may have rotated since. Raises Malformed or Distrusted.
     """
@@ -117,3 +124,4 @@ def _check_file(content: bytes, export: ExportFile, registered: PublicKeys) -> N
     if not all((info.key_id, info.key_version) in registered for info, _ in signatures):
         raise UntrustedKey("the file is signed by a key that is not registered here")
     verify_signatures(signed, signatures, registered)
+    return found.signature_infos

@@ -1,23 +1,23 @@
-"""What phones are told: each region's index, and the trust material. Both follow from the rows alone.
+"""What phones are told of each region: its index, the proof that leads to it, and the list of old.
 
-Nothing is written where the right bytes lie already, so that a phone that asks again is told "not
-modified", and everything is written where they do not, so that a crash is mended by the next run.
+An index follows from the rows alone. It is made when its leaf is sequenced, and from then on only written
+where its bytes do not lie already, so that a phone that asks again is told "not modified".
 """
 
-from collections.abc import Callable, Collection
+import secrets
 from dataclasses import replace
 from hashlib import sha256
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from registry.errors import ConfigurationError, Malformed, StorageConflict
+from registry.errors import Malformed, StorageConflict
 from registry.lifecycle.publish.policy import PHONES_TOLERATE_SECONDS, PublicationPolicy
-from registry.models import ExportSigningKey
+from registry.lifecycle.publish.run import Run
+from registry.models import RegionIndex
 from registry.models.batch import index_windows, newest_batch, sealed_batches
 from registry.protocol.index import (
     EXPOSURES,
-    TRUST_PATH,
+    SALT_BYTES,
     Index,
     decode_index,
     encode_index,
@@ -26,68 +26,50 @@ from registry.protocol.index import (
     index_path,
     legacy_index_path,
 )
-from registry.protocol.intervals import EMBARGO_INTERVALS, INTERVAL_SECONDS
-from registry.protocol.trust import Profile, TrustedKey, TrustMaterial, decode_trust, encode_trust
 from registry.storage import Storage
+from registry.transparency.notes import write_changed
 
-_DAY_SECONDS = 86_400
 
+def next_index(
+    session: Session, run: Run, region: str, row: RegionIndex | None, *, earlier: bytes | None
+) -> RegionIndex | None:
+    """The region's index by the rows as they are; None while the one in `row` says all that it would.
 
-def ensure_first_files(
-    new_session: Callable[[], Session],
-    storage: Storage,
-    *,
-    regions: Collection[str],
-    policy: PublicationPolicy,
-    profile: Profile,
-    now: float,
-) -> None:
-    """Let index.txt, index.json and the trust material exist before anything is served.
-
-    Fills free names only, so it needs no lease: whatever a publisher has written stays. Raises
-    ConfigurationError as `write_trust`.
+    `earlier` is one of before the log, that phones may have seen. The salt is new each time: the digest in
+    the log tells nothing about what the index says.
     """
-    with new_session() as session:
-        storage.put_new(TRUST_PATH, _readable_trust(_trust(session, regions, policy, profile, int(now))))
-        for region in sorted(set(regions)):
-            index = _index(session, region, policy, int(now))
-            content = encode_index(index)
-            storage.put_new(index_digest_path(region, sha256(content).hexdigest()), content)
-            storage.put_new(index_path(region), content)
-            storage.put_new(legacy_index_path(region), _legacy(index))
+    index = _index(session, region, run.policy, int(run.now))
+    before = _readable(row.content if row else earlier)
+    # An index that was issued when the clock was far ahead is of no use to phones, and is issued anew.
+    if before is not None and before.issued_at <= run.now + PHONES_TOLERATE_SECONDS:
+        # After a small step back of the clock too, none may look older than one that phones have seen.
+        issued_at = max(index.issued_at, before.issued_at)
+        index = replace(index, issued_at=issued_at, expires_at=issued_at + run.policy.index_life_seconds)
+        same = replace(index, issued_at=before.issued_at, expires_at=before.expires_at, salt=before.salt)
+        if row is not None and same == before and run.now < (before.issued_at + before.expires_at) / 2:
+            return None
+    content = encode_index(replace(index, salt=secrets.token_bytes(SALT_BYTES)))
+    return RegionIndex(region=region, content=content, sha256=sha256(content).hexdigest())
 
 
-def write_index(
-    session: Session, storage: Storage, region: str, *, policy: PublicationPolicy, now: float
-) -> Index:
-    """Bring the region's index into line with the rows, and return it.
+def store_index(storage: Storage, row: RegionIndex) -> None:
+    """Let the index lie under its digest. Raises StorageConflict if other bytes do."""
+    path = index_digest_path(row.region, row.sha256)
+    if storage.read(path) != row.content and not storage.put_new(path, row.content):
+        raise StorageConflict(f"{path} does not hold the bytes that its name says")
 
-    Call it inside `fenced`: the lease's row stays locked while files are replaced, so that a publisher
-    that slept cannot put an older index over a newer one. A crash in between leaves index.json ahead of
-    index.txt; both list only files that exist, and the next run evens them out.
 
-    Raises StorageConflict if the index is ahead of the rows, as after a restored backup.
+def point_to_index(storage: Storage, row: RegionIndex) -> Index:
+    """Let index.json and index.txt be this index's. Call it in a fenced block, after the proof is there.
+
+    The lease's row stays locked while files are replaced, so that a publisher that slept cannot put an
+    older index over a newer one. A crash in between leaves index.json ahead of index.txt; both list only
+    files that exist, and the next run evens them out.
     """
-    index = _index(session, region, policy, int(now))
-    stored = storage.read(index_path(region))
-    before = _readable_index(stored)
-    if before is not None:
-        _refuse_set_back(before, index.sequence)
-        # An index that was issued when the clock was far ahead is of no use to phones, and is issued anew.
-        if before.issued_at <= now + PHONES_TOLERATE_SECONDS:
-            # After a small step back of the clock too, none may look older than one that phones have seen.
-            issued_at = max(index.issued_at, before.issued_at)
-            index = replace(index, issued_at=issued_at, expires_at=issued_at + policy.index_life_seconds)
-            same = replace(index, issued_at=before.issued_at, expires_at=before.expires_at)
-            if encode_index(same) == stored and now < (before.issued_at + before.expires_at) / 2:
-                index = same
-    content = encode_index(index)
-    digest_path = index_digest_path(region, sha256(content).hexdigest())
-    if storage.read(digest_path) != content and not storage.put_new(digest_path, content):
-        raise StorageConflict(f"{digest_path} does not hold the bytes that its name says")
-    _write(storage, index_path(region), content)
+    index = decode_index(row.content)
+    write_changed(storage, index_path(row.region), row.content)
     # Last of all: what every existing app polls names a file only when all else about it is in place.
-    _write(storage, legacy_index_path(region), _legacy(index))
+    write_changed(storage, legacy_index_path(row.region), _legacy(index))
     return index
 
 
@@ -95,60 +77,16 @@ def check_listed(storage: Storage, index: Index) -> None:
     """Raises StorageConflict if a file that `index` lists is not there.
 
     It is not made again: phones and copies may hold the one that was, and another signature is another file.
-    Looks at names alone, not into files.
+    Looks at the names in the region's own folder alone, not into files.
     """
-    there = set(storage.names(f"{EXPOSURES}/{index.region}/"))
     listed = [f"{EXPOSURES}/{file.path}" for window in index.windows for file in window.files]
+    if not listed:
+        return
+    there = set(storage.names(f"{EXPOSURES}/{index.region}/", deep=False))
     missing = [path for path in listed if path not in there]
     if missing:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise StorageConflict(f"{missing[0]}{others}, listed and gone: bring it back from a copy or a backup")
-
-
-def check_not_set_back(session: Session, storage: Storage, region: str) -> None:
-    """Raises StorageConflict if the stored index knows windows that the database does not.
-
-    Then the database was restored from a backup, or lost: its pending keys may have been published, and
-    its next window would bear the number of one that phones have seen. Ask before anything is sealed.
-    """
-    before = _readable_index(storage.read(index_path(region)))
-    newest = newest_batch(session, region)
-    if before is not None:
-        _refuse_set_back(before, newest.sequence if newest else 0)
-
-
-def _refuse_set_back(before: Index, sequence: int) -> None:
-    if before.sequence > sequence:
-        raise StorageConflict(
-            f"the index of {before.region} is at window {before.sequence}, the database only at {sequence}: "
-            "it was set back; bring its missing batches back to go on"
-        )
-
-
-def write_trust(
-    session: Session,
-    storage: Storage,
-    regions: Collection[str],
-    *,
-    policy: PublicationPolicy,
-    profile: Profile,
-    now: float,
-) -> None:
-    """Bring the trust material into line with keys and policy. Call it inside `fenced`, as `write_index`.
-
-    Raises ConfigurationError, and writes nothing, if phones would refuse it.
-    """
-    trust = _trust(session, regions, policy, profile, int(now))
-    stored = storage.read(TRUST_PATH)
-    issued_at = _issue_time(stored)
-    if issued_at is not None and encode_trust(replace(trust, issued_at=issued_at)) == stored:
-        return
-    _write(storage, TRUST_PATH, _readable_trust(trust))
-
-
-def _write(storage: Storage, path: str, content: bytes) -> None:
-    if storage.read(path) != content:
-        storage.replace(path, content)
 
 
 def _index(session: Session, region: str, policy: PublicationPolicy, now: int) -> Index:
@@ -173,55 +111,9 @@ def _legacy(index: Index) -> bytes:
     return encode_legacy_index(sorted(file.path for window in index.windows for file in window.files))
 
 
-def _trust(
-    session: Session, regions: Collection[str], policy: PublicationPolicy, profile: Profile, now: int
-) -> TrustMaterial:
-    # A key is listed until the last file that it can have signed is gone, and before its time comes, so
-    # that phones know it when the first file needs it.
-    last_needed = now - (policy.retention_days + 1) * _DAY_SECONDS
-    keys = session.scalars(
-        select(ExportSigningKey)
-        .where(ExportSigningKey.not_after > last_needed)
-        .order_by(ExportSigningKey.not_before.desc(), ExportSigningKey.key_id, ExportSigningKey.key_version)
-    )
-    return TrustMaterial(
-        profile=profile,
-        regions=tuple(sorted(set(regions))),
-        export_signing_keys=tuple(
-            TrustedKey(key.key_id, key.key_version, key.public_key_pem, key.not_before, key.not_after)
-            for key in keys
-        ),
-        publication={
-            "window_seconds": policy.window_seconds,
-            "floor": policy.floor,
-            "embargo_seconds": EMBARGO_INTERVALS * INTERVAL_SECONDS,
-            "retention_days": policy.retention_days,
-            "index_life_seconds": policy.index_life_seconds,
-        },
-        issued_at=now,
-    )
-
-
-def _readable_trust(trust: TrustMaterial) -> bytes:
-    """`trust` encoded, once it was read back as a phone will read it."""
-    content = encode_trust(trust)
-    try:
-        decode_trust(content)
-    except Malformed as error:
-        raise ConfigurationError(f"phones would refuse what is registered here: {error}") from error
-    return content
-
-
-def _readable_index(content: bytes | None) -> Index | None:
+def _readable(content: bytes | None) -> Index | None:
     """None for an index that is not there or not readable: either way it is to be written anew."""
     try:
         return None if content is None else decode_index(content)
-    except Malformed:
-        return None
-
-
-def _issue_time(content: bytes | None) -> int | None:
-    try:
-        return None if content is None else decode_trust(content).issued_at
     except Malformed:
         return None

@@ -6,10 +6,11 @@ where its person has been. Never gives a batch a key whose releases in these reg
 
 from collections.abc import Collection
 
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from registry.lifecycle.publish.policy import PublicationPolicy
-from registry.models import Batch, BatchState
+from registry.models import Batch, BatchState, Receipt
 from registry.models.batch import newest_batch
 from registry.models.diagnosis_key import (
     assign_pending_releases,
@@ -39,10 +40,16 @@ def seal_windows(session: Session, regions: Collection[str], *, policy: Publicat
     hold_back_divided_keys(session, [batch.id for batch in batches], regions, at=at)
     for batch in batches:
         batch.newest_key_end = newest_key_end(session, batch.id)
-        if batch.newest_key_end is None:
-            # A window without keys has no file, so there is nothing left to do for it.
-            batch.state = BatchState.PUBLISHED
+        _assign_pending_receipts(session, batch)
     return len(batches)
+
+
+def is_window_due(
+    session: Session, regions: Collection[str], *, policy: PublicationPolicy, now: float
+) -> bool:
+    """Whether `seal_windows` would close a window of any of these regions."""
+    window_end = int(now // policy.window_seconds) * policy.window_seconds
+    return any(_new_batch(session, region, window_end, policy) for region in regions)
 
 
 def is_clock_behind(
@@ -54,6 +61,21 @@ def is_clock_behind(
     """
     newest = (newest_batch(session, region) for region in regions)
     return any(batch is not None and now <= batch.window_end - policy.window_seconds for batch in newest)
+
+
+def _assign_pending_receipts(session: Session, batch: Batch) -> None:
+    """Give the region's pending receipts to the batch. One that an upload holds locked waits for the next."""
+    pending = (
+        select(Receipt.commitment)
+        .where(Receipt.region == batch.region, Receipt.batch_id.is_(None))
+        .with_for_update(skip_locked=True)
+    )
+    session.execute(
+        update(Receipt)
+        .where(Receipt.commitment.in_(pending))
+        .values(batch_id=batch.id)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def _new_batch(session: Session, region: str, window_end: int, policy: PublicationPolicy) -> Batch | None:

@@ -61,17 +61,23 @@ def test_a_fault_of_the_database_in_one_region_does_not_reach_the_next(stage: Pu
         stage.check_agreement(region)
 
 
-def test_a_region_whose_index_cannot_be_read_seals_nothing_and_the_others_do(stage: Publishing) -> None:
+def test_a_region_whose_folder_cannot_be_used_waits_and_the_others_go_out(stage: Publishing) -> None:
+    stage.collect([key_ending(NOON - 144, 1)], regions=REGIONS)
     storage = FailingStorage(stage.storage, in_region("XB"), OSError(5, "Input/output error"))
     with pytest.raises(PublishingFailed) as caught:
         stage.publish(storage=storage, regions=REGIONS)
     assert caught.value.reasons == {"XB": "OSError"}
-    assert caught.value.outcome.windows_sealed == 2
-    assert [len(stage.batches(region)) for region in REGIONS] == [1, 0, 1]
+    assert [batch.region for batch in caught.value.outcome.batches] == ["XA", "XC"]
+    assert stage.storage.names(f"{EXPOSURES}/XB/") == []
+    assert len(stage.published("XA")) == len(stage.published("XC")) == 1
+    stage.publish(regions=REGIONS)
+    assert len(stage.published("XB")) == 1
+    stage.check_agreement("XB")
 
 
 def test_the_window_before_the_one_that_fails_is_told(stage: Publishing) -> None:
-    storage = FailingStorage(stage.storage, lambda call, _path: call == "put_new", OSError())
+    is_zip = lambda call, path: call == "put_new" and path.endswith(".zip")  # noqa: E731
+    storage = FailingStorage(stage.storage, is_zip, OSError())
     stage.collect([key_ending(NOON - 144, 1)])
     with pytest.raises(PublishingFailed):
         stage.publish(storage=storage)

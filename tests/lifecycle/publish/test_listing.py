@@ -5,16 +5,23 @@ from dataclasses import replace
 from hashlib import sha256
 
 import pytest
-from sqlalchemy import delete, select, update
 
 from registry.client.sightings import CLOCK_TOLERANCE_SECONDS
 from registry.client.verify import check_index
 from registry.errors import ConfigurationError, PublishingFailed
 from registry.lifecycle.publish import PublicationPolicy, ensure_first_files
 from registry.lifecycle.publish.policy import PHONES_TOLERATE_SECONDS
-from registry.models import Batch, ExportFile, KeyRelease, transaction
-from registry.protocol.index import EXPOSURES, TRUST_PATH, Index, IndexFile, IndexWindow, index_path
+from registry.protocol.index import (
+    EXPOSURES,
+    LOG_POLICY_PATH,
+    TRUST_PATH,
+    Index,
+    IndexFile,
+    IndexWindow,
+    index_path,
+)
 from registry.protocol.index import legacy_index_path as text_path
+from registry.protocol.note import verifier_key
 from registry.protocol.trust import decode_trust
 from tests.clock import NOON_OF_JUNE_15
 from tests.publishing import DAY, HOUR, HOURLY, NOON, REGION, Publishing, key_ending, new_signer
@@ -29,7 +36,9 @@ def ensure(stage: Publishing, *regions: str, policy: PublicationPolicy = HOURLY)
         regions=regions or [REGION],
         policy=policy,
         profile="demo",
+        log=stage.log,
         now=stage.clock(),
+        holder="first start",
     )
 
 
@@ -51,7 +60,9 @@ def test_the_indexes_say_exactly_what_there_is(stage: Publishing) -> None:
     for name in (first, second):
         content = stage.fetch(f"{EXPOSURES}/{name}")
         entries.append(IndexFile(name, sha256(content).hexdigest(), len(content)))
-    assert stage.index() == Index(
+    index = stage.index()
+    assert len(index.salt) == 32
+    assert replace(index, salt=b"") == Index(
         region=REGION,
         sequence=4,
         issued_at=END + 3 * HOUR + 60,
@@ -130,7 +141,8 @@ def test_an_index_of_a_clock_that_was_far_ahead_is_issued_anew(stage: Publishing
     stage.clock.advance(-DAY)
     stage.publish()
     index = stage.index()
-    assert index == replace(ahead, issued_at=END, expires_at=END + DAY)
+    assert index == replace(ahead, issued_at=END, expires_at=END + DAY, salt=index.salt)
+    assert index.salt != ahead.salt
     check_index(index, region=REGION, previous=None, now=stage.clock())
 
 
@@ -143,7 +155,8 @@ def test_after_a_small_step_back_no_index_looks_older_than_the_last(stage: Publi
     stage.publish()
     assert stage.fetch(index_path(REGION)) == before
     stage.publish(policy=replace(HOURLY, window_seconds=2 * HOUR))  # the index has something new to say
-    assert stage.index() == replace(seen, next_window_end=END + 2 * HOUR)
+    index = stage.index()
+    assert index == replace(seen, next_window_end=END + 2 * HOUR, salt=index.salt)
     check_index(stage.index(), region=REGION, previous=seen, now=stage.clock())
 
 
@@ -164,24 +177,6 @@ def test_a_listed_file_that_is_gone_is_told_by_every_run_and_never_made_again(st
     assert len(stage.published()) == 3
 
 
-def test_a_database_that_was_set_back_publishes_nothing(stage: Publishing) -> None:
-    publish_one(stage, 1)
-    stage.clock.advance(HOUR)
-    publish_one(stage, 2)
-    before = {name: stage.fetch(name) for name in stage.storage.names("")}
-    with transaction(stage.new_session()) as session:  # as if restored from a backup of noon
-        session.execute(delete(ExportFile).where(ExportFile.path.contains(f"-{END + HOUR}-")))
-        newest = session.scalars(select(Batch).where(Batch.sequence == 2)).one()
-        session.execute(update(KeyRelease).where(KeyRelease.batch_id == newest.id).values(batch_id=None))
-        session.delete(newest)
-    for _ in range(2):
-        stage.clock.advance(HOUR)
-        with pytest.raises(PublishingFailed, match="set back"):
-            stage.publish()
-    assert {name: stage.fetch(name) for name in stage.storage.names("")} == before
-    assert len(stage.batches()) == 1
-
-
 def test_trust_material_says_who_signs_and_by_which_policy(stage: Publishing) -> None:
     stage.publish(regions=["XB", "XA"])
     document = json.loads(stage.fetch(TRUST_PATH))
@@ -196,13 +191,21 @@ def test_trust_material_says_who_signs_and_by_which_policy(stage: Publishing) ->
         }
     ]
     assert (document["profile"], document["regions"]) == ("demo", ["XA", "XB"])
-    assert (document["log_vkeys"], document["witness_policy"]) == ([], "none")
+    keys = [verifier_key(signer).vkey for year in (2026, 2027) for signer in stage.log.signers(year)]
+    assert document["log_vkeys"] == keys, "of this year and of the next"
+    assert document["witness_policy"] == "".join(f"log {key}\n" for key in keys) + "quorum none\n"
+    assert stage.fetch(LOG_POLICY_PATH).decode() == document["witness_policy"]
+    assert document["trust_vkey"] == verifier_key(stage.log.trust_signer).vkey
+    assert (document["log_origin"], document["sequence"]) == (stage.log.origin, 1)
     assert document["publication"] == {
         "window_seconds": HOUR,
         "floor": 1,
         "embargo_seconds": 7200,
         "retention_days": 21,
         "index_life_seconds": DAY,
+        "cosignature_warn_seconds": 6 * HOUR,
+        "cosignature_fail_seconds": 48 * HOUR,
+        "proof_grace_seconds": 48 * HOUR,
     }
     assert document["issued_at"] == END
 

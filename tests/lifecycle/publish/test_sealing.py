@@ -4,12 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, event, select
+from sqlalchemy import event, select
 from sqlalchemy.orm import Session
 
-from registry.errors import PublishingFailed
 from registry.lifecycle.revise import RevisionTokenReading, revise_stored_keys
-from registry.models import Batch, KeyRelease, transaction
+from registry.models import Batch, KeyRelease
 from registry.protocol.keys import ReportType, TemporaryExposureKey
 from registry.protocol.revision_token import RevisableKey
 from tests.clock import NOON_OF_JUNE_15
@@ -86,20 +85,6 @@ def test_a_batch_that_all_keys_were_held_back_from_has_no_file(stage: Publishing
     assert stage.publish(regions=REGIONS).batches == ()
     assert [batch.newest_key_end for batch in stage.batches("XB")] == [None]
     assert stage.names("XB") == []
-
-
-def test_a_region_that_was_set_back_seals_nothing_and_does_not_hold_up_the_others(stage: Publishing) -> None:
-    stage.publish(regions=REGIONS)
-    with transaction(stage.new_session()) as session:
-        session.execute(delete(Batch).where(Batch.region == "XB"))
-    key = key_ending(NOON - 144, 1)
-    stage.collect([key], regions=REGIONS)
-    stage.clock.advance(HOUR)
-    with pytest.raises(PublishingFailed, match="XB: the index of XB is at window 1"):
-        stage.publish(regions=REGIONS)
-    assert windows_of(stage, key) == {"XA": END + HOUR, "XB": None}
-    assert stage.batches("XB") == []
-    assert stage.published("XA") == {(key.key_data, False): 1}
 
 
 @pytest.fixture

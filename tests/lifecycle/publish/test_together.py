@@ -54,8 +54,8 @@ class InterruptedStorage:
     def delete(self, path: str) -> None:
         self._call("delete", path, lambda: self._storage.delete(path))
 
-    def names(self, prefix: str) -> list[str]:
-        return self._storage.names(prefix)
+    def names(self, prefix: str, *, deep: bool = True) -> list[str]:
+        return self._storage.names(prefix, deep=deep)
 
 
 def test_of_two_publishers_at_once_one_wins_and_nothing_is_doubled(stage: Publishing) -> None:

@@ -1,0 +1,279 @@
+"""Brings what was published back into a database that has forgotten it: leaves, windows, files, releases.
+
+Everything here comes from our own public files, and the leaves were led to a root that we signed. In one
+transaction, so that a crash leaves the old state or the new. Must never let a key be published twice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from sqlalchemy import ColumnElement, and_, delete, or_, select, update
+from sqlalchemy.orm import Session
+
+from registry.lifecycle.publish.found import Found, find_published
+from registry.lifecycle.publish.run import Run
+from registry.models import (
+    Batch,
+    BatchState,
+    DiagnosisKey,
+    ExportFile,
+    ExportSigningKey,
+    HealthAuthority,
+    KeyRelease,
+    LogEntry,
+    LogKey,
+    LogShard,
+    Receipt,
+    RegionIndex,
+    TrustFile,
+    Withdrawal,
+)
+from registry.protocol.checkpoint import Checkpoint
+from registry.protocol.index import EXPOSURES
+from registry.protocol.intervals import EMBARGO_INTERVALS
+from registry.protocol.keys import TemporaryExposureKey
+from registry.protocol.leaves import (
+    ActivityLeaf,
+    BatchLeaf,
+    CloseLeaf,
+    IndexLeaf,
+    KeyLeaf,
+    Leaf,
+    PolicyLeaf,
+    WithdrawLeaf,
+    decode_leaf,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Leaves [first, ...) of a shard, up to a checkpoint that we signed, that the database lacks."""
+
+    year: int
+    checkpoint: Checkpoint
+    own_note: bytes
+    first: int
+    entries: tuple[bytes, ...]
+
+
+def bring_back(run: Run, shard: LogShard | None, missing: Sequence[Missing]) -> None:
+    """Take the missing leaves, and what they stand for, into the database. Raises StorageConflict."""
+    leaves = [decode_leaf(entry) for part in missing for entry in part.entries]
+    found = find_published(run, leaves)
+    with run.fenced() as session:
+        loose = _undo_unsigned(session, shard)
+        for part in missing:
+            _bring_back_shard(session, part, found, int(run.now))
+        _bring_back_indexes(session, found)
+        _bring_back_export_keys(session, found)
+        kept = set(session.scalars(select(ExportFile.path)))
+    # What an unsigned batch had left in public was never named anywhere, and is made again if need be.
+    for path in loose - kept:
+        run.storage.delete(f"{EXPOSURES}/{path}")
+
+
+def _undo_unsigned(session: Session, shard: LogShard | None) -> set[str]:
+    """Take back what this database had begun and never signed: published leaves take its place.
+
+    Sealed batches without a signed leaf let go of their keys. Returns the files that they had, relative to
+    /exposures/.
+    """
+    unsigned: list[ColumnElement[bool]] = [Batch.log_number.is_(None)]
+    if shard is not None:
+        unsigned.append(and_(Batch.log_year == shard.year, Batch.log_number >= shard.size))
+        late = (LogEntry.year == shard.year, LogEntry.number >= shard.size)
+        for entry in session.scalars(select(LogEntry.entry).where(*late).order_by(LogEntry.number)).all():
+            _take_back(session, decode_leaf(entry))
+        session.execute(delete(LogEntry).where(*late))
+        session.execute(
+            update(Withdrawal)
+            .where(Withdrawal.log_year == shard.year, Withdrawal.log_number >= shard.size)
+            .values(log_year=None, log_number=None)
+        )
+        session.get_one(LogShard, shard.year).is_closed = False
+    ids = list(session.scalars(select(Batch.id).where(or_(*unsigned))))
+    paths = set(session.scalars(select(ExportFile.path).where(ExportFile.batch_id.in_(ids))))
+    session.execute(delete(ExportFile).where(ExportFile.batch_id.in_(ids)))
+    session.execute(update(KeyRelease).where(KeyRelease.batch_id.in_(ids)).values(batch_id=None))
+    session.execute(update(Receipt).where(Receipt.batch_id.in_(ids)).values(batch_id=None))
+    session.execute(delete(Batch).where(Batch.id.in_(ids)))
+    session.expire_all()
+    return paths
+
+
+def _take_back(session: Session, leaf: Leaf) -> None:
+    if isinstance(leaf, PolicyLeaf):
+        session.execute(delete(TrustFile).where(TrustFile.sequence == leaf.sequence))
+    if isinstance(leaf, KeyLeaf):
+        row = session.get(LogKey, (leaf.purpose, leaf.name, leaf.digest))
+        if row is not None and leaf.action == "added":
+            session.delete(row)
+        elif row is not None:
+            row.is_retired = False
+        session.flush()
+
+
+def _bring_back_shard(session: Session, part: Missing, found: Found, now: int) -> None:
+    shard = session.get(LogShard, part.year)
+    if shard is None:
+        shard = LogShard(year=part.year, origin=part.checkpoint.origin)
+        session.add(shard)
+        session.flush()
+    for number, entry in enumerate(part.entries, start=part.first):
+        session.add(LogEntry(year=part.year, number=number, entry=entry))
+        _bring_back_leaf(session, shard, number, decode_leaf(entry), found)
+    shard.size, shard.root, shard.checkpoint = part.checkpoint.size, part.checkpoint.root, part.own_note
+    shard.signed_at, shard.published_size = now, part.checkpoint.size
+    session.flush()
+
+
+def _bring_back_leaf(session: Session, shard: LogShard, number: int, leaf: Leaf, found: Found) -> None:
+    match leaf:
+        case BatchLeaf():
+            _bring_back_batch(session, shard.year, number, leaf, found)
+        case IndexLeaf():
+            shard.index_number = number
+        case KeyLeaf():
+            is_retired = leaf.action == "retired"
+            session.merge(
+                LogKey(purpose=leaf.purpose, name=leaf.name, sha256=leaf.digest, is_retired=is_retired)
+            )
+        case PolicyLeaf():
+            session.merge(_trust_row(leaf, found))
+        case WithdrawLeaf():
+            _bring_back_withdrawal(session, shard.year, number, leaf)
+        case ActivityLeaf():
+            shard.anchor, shard.anchor_number = leaf.commitment, number
+        case CloseLeaf():
+            shard.is_closed = True
+
+
+def _bring_back_batch(session: Session, year: int, number: int, leaf: BatchLeaf, found: Found) -> None:
+    what = found.batches[leaf.region, leaf.sequence]
+    batch = Batch(
+        region=leaf.region,
+        sequence=leaf.sequence,
+        window_start=leaf.window_start,
+        window_end=leaf.window_end,
+        state=BatchState.PUBLISHED,
+        newest_key_end=what.newest_key_end,
+        salt=what.salt,
+        seed=b"",  # known to the lost database alone
+        manifest=what.manifest,
+        log_year=year,
+        log_number=number,
+    )
+    session.add(batch)
+    session.flush()
+    session.add_all(
+        ExportFile(path=file.path, batch_id=batch.id, file_number=order, sha256=file.sha256, size=file.size)
+        for order, file in enumerate(what.files, start=1)
+    )
+    session.execute(
+        update(Receipt)
+        .where(Receipt.commitment.in_(what.receipts), Receipt.batch_id.is_(None))
+        .values(batch_id=batch.id)
+    )
+    for file in what.files:
+        _mark_published(session, batch, file.keys, is_revision=False)
+        _mark_published(session, batch, file.revised_keys, is_revision=True)
+
+
+def _mark_published(
+    session: Session, batch: Batch, keys: Sequence[TemporaryExposureKey], *, is_revision: bool
+) -> None:
+    """The keys' releases in this region are this batch's; made for keys that the database has never seen, so
+    that one that is uploaded again does not go out again.
+    """
+    authority_id = session.scalars(select(HealthAuthority.id).order_by(HealthAuthority.id).limit(1)).first()
+    for key in keys:
+        row = session.get(DiagnosisKey, key.key_data)
+        if row is None:
+            if authority_id is None:
+                continue
+            row = _key_row(key, authority_id)
+            session.add(row)
+        if is_revision and row.revised_report_type is None:
+            row.revised_report_type = int(key.report_type)
+            row.revised_days_since_onset_of_symptoms = key.days_since_onset_of_symptoms
+        release = session.get(KeyRelease, (key.key_data, batch.region, is_revision))
+        if release is None:
+            release = KeyRelease(
+                key_data=key.key_data,
+                region=batch.region,
+                is_revision=is_revision,
+                releasable_at=key.end_interval_number + EMBARGO_INTERVALS,
+            )
+            session.flush()
+            session.add(release)
+        if release.batch_id is None:
+            release.batch_id = batch.id
+    session.flush()
+
+
+def _key_row(key: TemporaryExposureKey, authority_id: str) -> DiagnosisKey:
+    return DiagnosisKey(
+        key_data=key.key_data,
+        rolling_start_interval_number=key.rolling_start_interval_number,
+        rolling_period=key.rolling_period,
+        end_interval_number=key.end_interval_number,
+        transmission_risk_level=key.transmission_risk_level,
+        report_type=int(key.report_type),
+        days_since_onset_of_symptoms=key.days_since_onset_of_symptoms,
+        health_authority_id=authority_id,
+        traveler=False,
+    )
+
+
+def _trust_row(leaf: PolicyLeaf, found: Found) -> TrustFile:
+    if found.trust is not None and found.trust.note.digest == leaf.digest:
+        return TrustFile(
+            sequence=leaf.sequence,
+            content=found.trust.content,
+            digest=leaf.digest,
+            note=found.trust.note_content,
+            issued_at=found.trust.note.issued_at,
+            expires_at=found.trust.note.expires_at,
+        )
+    # Replaced since, or not shown to anybody yet: the next run issues the number after it.
+    return TrustFile(
+        sequence=leaf.sequence, content=b"", digest=leaf.digest, note=b"", issued_at=0, expires_at=0
+    )
+
+
+def _bring_back_withdrawal(session: Session, year: int, number: int, leaf: WithdrawLeaf) -> None:
+    session.execute(
+        update(Batch)
+        .where(Batch.region == leaf.region, Batch.sequence == leaf.sequence)
+        .values(is_withdrawn=True)
+    )
+    session.execute(
+        update(Withdrawal)
+        .where(Withdrawal.region == leaf.region, Withdrawal.sequence == leaf.sequence)
+        .values(log_year=year, log_number=number)
+    )
+
+
+def _bring_back_indexes(session: Session, found: Found) -> None:
+    """The public indexes, so that unchanged ones keep their bytes. If one of them is not the log's newest,
+    their root is not the newest index leaf's, and the next run appends one that is theirs.
+    """
+    for region, content in found.indexes.items():
+        session.merge(RegionIndex(region=region, content=content, sha256=sha256(content).hexdigest()))
+
+
+def _bring_back_export_keys(session: Session, found: Found) -> None:
+    """Export keys that were rotated in since the backup: files are signed by them already."""
+    if found.trust is None:
+        return
+    for key in found.trust.material.export_signing_keys:
+        session.merge(
+            ExportSigningKey(
+                key_id=key.key_id,
+                key_version=key.key_version,
+                public_key_pem=key.public_key_pem,
+                not_before=key.not_before,
+                not_after=key.not_after,
+            )
+        )

@@ -1,0 +1,195 @@
+"""Takes public files away: those whose time has come, those that were withdrawn, those that were replaced.
+
+A file goes only when no public index lists it any more; before its row does, so that a crash in between is
+found again. Leaves and full tiles of the log never go.
+"""
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any, cast
+
+from sqlalchemy import ColumnElement, CursorResult, Delete, delete, exists, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from registry.errors import Malformed
+from registry.lifecycle.publish.policy import PublicationPolicy
+from registry.lifecycle.publish.run import Run
+from registry.models import Batch, BatchState, ExportFile, KeyRelease, Receipt
+from registry.protocol.index import (
+    EXPOSURES,
+    decode_index,
+    decode_legacy_index,
+    index_digest_path,
+    index_path,
+    legacy_index_path,
+    manifest_path,
+    shard_tile_path,
+)
+from registry.protocol.intervals import seconds_at
+from registry.protocol.tiles import MAX_LEVEL, Tile, tiles_at
+
+
+def remove_old(run: Run, region: str) -> int:
+    """Files, manifests and receipts of the region's batches whose keys are all beyond the retention.
+
+    How many files are gone. What an index still lists stays for the next time.
+    """
+    last_end = run.policy.last_end_retired(run.now)
+    # A batch without keys has nothing that goes by a key's age: its window's own end counts.
+    has_aged = or_(
+        Batch.newest_key_end <= last_end,
+        Batch.newest_key_end.is_(None) & (Batch.window_end <= seconds_at(last_end)),
+    )
+    return _remove(run, region, has_aged, with_receipts=True)
+
+
+def remove_withdrawn(run: Run, region: str) -> int:
+    """Files and manifests of the region's withdrawn batches, receipts kept. How many files are gone."""
+    return _remove(run, region, Batch.is_withdrawn.is_(True), with_receipts=False)
+
+
+def regions_with_withdrawn_files(session: Session) -> list[str]:
+    """Regions that a withdrawn batch has left files or a manifest in."""
+    has_files = exists().where(ExportFile.batch_id == Batch.id)
+    regions = session.scalars(
+        select(Batch.region)
+        .where(Batch.is_withdrawn, or_(has_files, Batch.manifest.is_not(None)))
+        .distinct()
+        .order_by(Batch.region)
+    ).all()
+    session.rollback()
+    return list(regions)
+
+
+def remove_batches(session: Session, region: str, policy: PublicationPolicy, now: float) -> int:
+    """Old batches without files and keys, from the oldest on up to the first that must stay.
+
+    A region's newest batch always stays, for windows, sequence and the chain of leaves go on from it, and so
+    does all that follows one that stays: the index has no gaps.
+    """
+    too_young = Batch.window_end > seconds_at(policy.last_end_retired(now))
+    must_stay = or_(
+        too_young,
+        Batch.state == BatchState.SEALED,
+        Batch.log_number.is_(None),
+        Batch.manifest.is_not(None),
+        exists().where(ExportFile.batch_id == Batch.id),
+        exists().where(KeyRelease.batch_id == Batch.id),
+        exists().where(Receipt.batch_id == Batch.id),
+    )
+    newest = select(func.max(Batch.sequence)).where(Batch.region == region, Batch.log_number.is_not(None))
+    first_to_stay = session.scalar(
+        select(func.min(Batch.sequence)).where(
+            Batch.region == region, or_(must_stay, Batch.sequence == newest.scalar_subquery())
+        )
+    )
+    if first_to_stay is None:
+        return 0
+    return delete_rows(session, delete(Batch).where(Batch.region == region, Batch.sequence < first_to_stay))
+
+
+def remove_old_indexes(run: Run, region: str) -> int:
+    """Indexes kept under their digests, once they have expired; how many. Never one that is pointed to."""
+    folder = index_digest_path(region, "0" * 64).rpartition("/")[0]
+    names = run.storage.names(f"{folder}/")
+    # Read after the names: an index that became current since is none of them.
+    current = run.storage.read(index_path(region))
+    kept = None if current is None else index_digest_path(region, sha256(current).hexdigest())
+    gone = 0
+    for name in names:
+        if name != kept and _has_expired(run.storage.read(name), run.now):
+            run.storage.delete(name)
+            gone += 1
+    return gone
+
+
+def remove_superseded_tiles(run: Run, year: int, published_size: int) -> int:
+    """Partial tiles of the shard whose full ones are published; how many.
+
+    From the newest full tile back to the first that has none left, so that a log of any length costs little.
+    """
+    gone = 0
+    for level in (None, *range(MAX_LEVEL + 1)):
+        full, _ = tiles_at(level, published_size)
+        for number in reversed(range(full)):
+            names = run.storage.names(f"{shard_tile_path(year, Tile(level, number))}.p/")
+            for name in names:
+                run.storage.delete(name)
+            gone += len(names)
+            if not names:
+                break
+    return gone
+
+
+def delete_rows(session: Session, statement: Delete) -> int:
+    """How many rows the statement deleted."""
+    done = session.execute(statement.execution_options(synchronize_session=False))
+    return cast("CursorResult[Any]", done).rowcount
+
+
+def _remove(run: Run, region: str, which: ColumnElement[bool], *, with_receipts: bool) -> int:
+    batches = run.session.execute(
+        select(Batch.id, Batch.manifest).where(
+            Batch.region == region, Batch.state == BatchState.PUBLISHED, Batch.log_number.is_not(None), which
+        )
+    ).all()
+    files: dict[int, list[str]] = {batch_id: [] for batch_id, _ in batches}
+    rows = select(ExportFile.batch_id, ExportFile.path).join(Batch).where(Batch.region == region, which)
+    for batch_id, path in run.session.execute(rows):
+        if batch_id in files:
+            files[batch_id].append(path)
+    left = _with_anything_left(run.session, list(files), with_receipts=with_receipts)
+    run.session.rollback()  # no transaction stays open while files are deleted
+    listed = _listed(run, region) if left else set()
+    gone: list[int] = []
+    count = 0
+    for batch_id, manifest in batches:
+        if batch_id not in left or listed & set(files[batch_id]):
+            continue
+        for path in files[batch_id]:
+            run.storage.delete(f"{EXPOSURES}/{path}")
+        if manifest is not None:
+            run.storage.delete(manifest_path(region, sha256(manifest).hexdigest()))
+        gone.append(batch_id)
+        count += len(files[batch_id])
+    # A crash here leaves rows without files, to which the next run comes back.
+    if gone:
+        with run.fenced() as session:
+            delete_rows(session, delete(ExportFile).where(ExportFile.batch_id.in_(gone)))
+            if with_receipts:
+                delete_rows(session, delete(Receipt).where(Receipt.batch_id.in_(gone)))
+            session.execute(
+                update(Batch)
+                .where(Batch.id.in_(gone))
+                .values(manifest=None)
+                .execution_options(synchronize_session=False)
+            )
+    return count
+
+
+def _with_anything_left(session: Session, batch_ids: Sequence[int], *, with_receipts: bool) -> set[int]:
+    """Which of these batches still have a file, a manifest or, if asked, a receipt."""
+    there = [
+        Batch.manifest.is_not(None),
+        exists().where(ExportFile.batch_id == Batch.id),
+        *([exists().where(Receipt.batch_id == Batch.id)] if with_receipts else []),
+    ]
+    return set(session.scalars(select(Batch.id).where(Batch.id.in_(batch_ids), or_(*there))))
+
+
+def _listed(run: Run, region: str) -> set[str]:
+    """Files that phones are told of now. Raises Malformed while that cannot be read: then nothing goes."""
+    index = run.storage.read(index_path(region))
+    text = run.storage.read(legacy_index_path(region))
+    listed = set() if text is None else set(decode_legacy_index(text))
+    if index is not None:
+        listed |= {file.path for window in decode_index(index).windows for file in window.files}
+    return listed
+
+
+def _has_expired(index: bytes | None, now: float) -> bool:
+    """An index that cannot be read is of no use to anybody, so it counts as expired."""
+    try:
+        return index is not None and decode_index(index).expires_at <= now
+    except Malformed:
+        return True

@@ -1,0 +1,205 @@
+"""The composition root of the publishing process: the only one that holds export, log and trust keys.
+
+Opens both databases, for retirement forgets in both, and the log anchors the officials' acts. Nothing here
+is ever imported by what faces the Internet.
+"""
+
+import functools
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session, sessionmaker
+
+from registry.config import Settings
+from registry.errors import ConfigurationError, Malformed
+from registry.folder import check_folder, read_log_origin
+from registry.lifecycle.activity import due_anchor, mark_anchor_logged, record_operators_act
+from registry.lifecycle.publish import PublicationPolicy, PublishOutcome, ensure_first_files, publish_due
+from registry.lifecycle.publish.withdraw import withdraw_batch
+from registry.lifecycle.retire import RetiredCollecting, RetiredIssuing, retire_collecting, retire_issuing
+from registry.models import HealthAuthority, forget_journal, open_database, transaction
+from registry.protocol.activity import ActKind
+from registry.protocol.committed import WithdrawReason
+from registry.protocol.intervals import Clock, utc_date
+from registry.protocol.witness_policy import WitnessPolicy, decode_policy
+from registry.signing import KeyRing, NoteSigner
+from registry.signing.key_place import open_key_ring
+from registry.storage.local import LocalStorage
+from registry.transparency.log import TransparencyLog
+from registry.transparency.witness_http import send_to_witness
+from registry.transparency.witnessing import LogState, log_state
+
+PUBLISHER_LOCK_SECONDS = 20
+
+
+def publication_policy(settings: Settings) -> PublicationPolicy:
+    """When keys leave, and how long they stay."""
+    return PublicationPolicy(window_seconds=settings.window_seconds, retention_days=settings.retention_days)
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """The process that seals, signs, stores and forgets. The only holder of the export signing keys."""
+
+    settings: Settings
+    clock: Clock
+    issuing_engine: Engine
+    collecting_engine: Engine
+    storage: LocalStorage
+    holder: str
+    """Names this process in the lease."""
+
+    @property
+    def new_session(self) -> Callable[[], Session]:
+        """Opens a session on the collecting half."""
+        return sessionmaker(self.collecting_engine)
+
+    key_ring: KeyRing
+    """Opened once a process: export, log and trust keys."""
+    log: TransparencyLog
+
+    def ensure_first_files(self) -> None:
+        """Indexes, trust material and the log's first checkpoint exist before anything is served."""
+        ensure_first_files(
+            self.new_session,
+            self.storage,
+            regions=self.regions(),
+            policy=publication_policy(self.settings),
+            profile=self.settings.profile,
+            log=self.log,
+            now=self.clock(),
+            holder=self.holder,
+        )
+
+    def publish(self) -> PublishOutcome:
+        """Publish what is due. Raises NoLiveSigner, StorageConflict and the like; running again mends."""
+        return publish_due(
+            self.new_session,
+            self.storage,
+            # Looked up anew for every run, so that a rotation needs no restart.
+            self.key_ring.export_signers(),
+            regions=self.regions(),
+            policy=publication_policy(self.settings),
+            profile=self.settings.profile,
+            log=self.log,
+            now=self.clock(),
+            holder=self.holder,
+        )
+
+    def withdraw(self, region: str, sequence: int, reason: WithdrawReason, reference: str) -> None:
+        """Put on record that a batch is withdrawn, and mark it; the next publishing takes it away.
+
+        Raises NothingToWithdraw.
+        """
+        # The act first: nothing is taken away that is not on record.
+        with Session(self.issuing_engine) as session, transaction(session):
+            detail: dict[str, str | int] = {"region": region, "sequence": sequence, "reason": reason}
+            record_operators_act(session, ActKind.BATCH_WITHDRAWN, detail, self.clock())
+        withdraw_batch(
+            self.new_session, region=region, sequence=sequence, reason=reason, reference=reference
+        )
+
+    def log_state(self) -> LogState:
+        """Where the log stands, for the metrics."""
+        with self.new_session() as session:
+            return log_state(session, self.log.policy)
+
+    def retire(self) -> tuple[RetiredIssuing, RetiredCollecting]:
+        """Forget what the retention period has ended, in both halves. What was forgotten, by kind."""
+        now = self.clock()
+        with Session(self.issuing_engine) as session, transaction(session):
+            issuing_gone = retire_issuing(session, now)
+        try:
+            collecting_gone = retire_collecting(
+                self.new_session,
+                self.storage,
+                policy=publication_policy(self.settings),
+                log=self.log,
+                now=now,
+                holder=f"{self.holder}:retire",
+            )
+        finally:
+            # SQLite's journal still holds what was deleted until it is written over.
+            forget_journal(self.issuing_engine)
+            forget_journal(self.collecting_engine)
+        return issuing_gone, collecting_gone
+
+    def regions(self) -> tuple[str, ...]:
+        """Every region that a registered authority's keys may go out in."""
+        with Session(self.collecting_engine) as session:
+            lists = session.scalars(select(HealthAuthority.regions)).all()
+        return tuple(sorted({self.settings.region}.union(*lists)))
+
+
+def publisher(settings: Settings, clock: Clock = time.time, holder: str | None = None) -> Publisher:
+    """The publishing process's own root.
+
+    `holder` is its name in the lease. One that comes back under the name of one that died goes on at once;
+    any other waits for the lease to run out.
+    """
+    check_folder(settings)
+    key_ring = open_key_ring(settings.keys_dir, settings.token)
+    issuing_engine = open_database(settings.issuing_database_url, lock_seconds=PUBLISHER_LOCK_SECONDS)
+    return Publisher(
+        settings=settings,
+        clock=clock,
+        issuing_engine=issuing_engine,
+        collecting_engine=open_database(
+            settings.collecting_database_url, lock_seconds=PUBLISHER_LOCK_SECONDS
+        ),
+        storage=LocalStorage(settings.public_dir),
+        holder=holder or f"{socket.gethostname()}:{os.getpid()}",
+        key_ring=key_ring,
+        log=transparency_log(settings, key_ring, issuing_engine),
+    )
+
+
+def transparency_log(settings: Settings, key_ring: KeyRing, issuing_engine: Engine) -> TransparencyLog:
+    """The registry's log under the keys of `key_ring`, with the operator's witnesses."""
+    origin = read_log_origin(settings)
+
+    @functools.cache
+    def signers(year: int) -> list[NoteSigner]:
+        # At the year's turn the keys of the year after next come to be here.
+        key_ring.create_log_keys(year)
+        return key_ring.log_signers(year, origin)
+
+    return TransparencyLog(
+        origin=origin,
+        signers=signers,
+        trust_signer=key_ring.trust_signer(origin),
+        policy=_witness_policy(settings),
+        send=send_to_witness,
+        fail_open_seconds=settings.witness_fail_open_seconds,
+        anchors=ActivityAnchors(issuing_engine),
+    )
+
+
+def _witness_policy(settings: Settings) -> WitnessPolicy:
+    if settings.witness_policy_file is None:
+        return WitnessPolicy()
+    try:
+        return decode_policy(settings.witness_policy_file.read_bytes())
+    except Malformed as error:
+        raise ConfigurationError(f"REGISTRY_WITNESS_POLICY_FILE: {error}") from error
+
+
+@dataclass(frozen=True)
+class ActivityAnchors:
+    """The daily commitment to officials' acts, from the issuing half."""
+
+    engine: Engine
+
+    def due(self, now: float) -> bytes | None:
+        """Today's commitment until it is known to be logged."""
+        with Session(self.engine) as session, transaction(session):
+            return due_anchor(session, now)
+
+    def logged(self, now: float, year: int, number: int) -> None:
+        """Today's commitment is this leaf."""
+        with Session(self.engine) as session, transaction(session):
+            mark_anchor_logged(session, utc_date(now), year, number)

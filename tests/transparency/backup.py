@@ -1,0 +1,34 @@
+"""A backup of the collecting database, to be restored when time has gone on."""
+
+from typing import Any
+
+from sqlalchemy import Engine, delete, insert, select
+
+from registry.models import CollectingBase
+
+
+class Backup:
+    """Every row as it was when this was made."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._tables = CollectingBase.metadata.sorted_tables
+        with engine.connect() as connection:
+            self._rows: list[list[dict[str, Any]]] = [
+                [dict(row) for row in connection.execute(select(table)).mappings()] for table in self._tables
+            ]
+
+    def restore(self, engine: Engine) -> None:
+        """Set the database back, as an operator does."""
+        with engine.begin() as connection:
+            for table in reversed(self._tables):
+                connection.execute(delete(table))
+            for table, rows in zip(self._tables, self._rows, strict=True):
+                if rows:
+                    connection.execute(insert(table), rows)
+
+
+def wipe(engine: Engine) -> None:
+    """Lose the database: tables without rows."""
+    with engine.begin() as connection:
+        for table in reversed(CollectingBase.metadata.sorted_tables):
+            connection.execute(delete(table))
