@@ -1,8 +1,9 @@
 """Step 1 of a key's life: an official, or a lab's system, states a positive result and gets a code for it.
 
-Writes one `Authorization` (the act) and one `VerificationCode` (keyed hash, dates, expiry) in the caller's
-transaction and hands the code back once. Must never store, log or repeat a code in clear, must never store
-the moment of an act (the day and a rounded expiry are all), and learns nothing that names a person.
+Writes one `Authorization`, one `VerificationCode` (keyed hash, dates, expiry) and the act, in the
+authority's activity chain, in the caller's transaction, and hands the code back once. Must never store, log
+or repeat a code in clear, must never store the moment of an act (the day and a rounded expiry are all), and
+learns nothing that names a person.
 """
 
 import hashlib
@@ -20,7 +21,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from registry.errors import Refusal, RefusalCode
+from registry.lifecycle.activity import actor_of, record_act
+from registry.lifecycle.counts import CountKind, count_one
 from registry.models import Authorization, VerificationCode
+from registry.protocol.activity import ActKind
 from registry.protocol.codes import new_code, normalise
 from registry.protocol.intervals import utc_date
 
@@ -32,6 +36,7 @@ CALENDAR_SLACK = timedelta(days=1)
 _EXTERNAL_ISSUER_LENGTH = 255
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _CODE_ATTEMPTS = 8
+_SALT_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,8 @@ def authorize(
 ) -> IssuedCode:
     """Record the statement and make its code; the caller's transaction makes both durable, or neither.
 
+    It ends soon after this: the act is appended to the authority's chain, whose head stays locked.
+
     Refuses with `invalid_test_type`, `unsupported_test_type` (self-reports are not issued here),
     `missing_date` (no date at all), `invalid_date`, `uuid_already_exists`, `unparsable_request` (a handle
     that is no UUID, an issuer's name that is too long) and `bad_request` (an official's statement without
@@ -112,6 +119,7 @@ def authorize(
         consent_language=statement.consent_language,
         consent_channel=statement.consent_channel,
         stated_on=utc_date(now),
+        attestation_salt=secrets.token_bytes(_SALT_BYTES),
     )
     session.add(authorization)
     session.flush()
@@ -129,6 +137,13 @@ def authorize(
             expires_at=expires_at,
         )
         if _stored(session, row):
+            count_one(session, CountKind.ISSUED, now)
+            actor = actor_of(
+                official_id=statement.official_id,
+                api_key_hash=statement.api_key_hash,
+                authority_id=authority_id,
+            )
+            _record(session, ActKind.CODE_ISSUED, authority_id, actor, authorization.id, now)
             return IssuedCode(uuid=handle, code=code, expires_at=expires_at)
     raise RuntimeError("the source of randomness repeats itself: no fresh code in several attempts")
 
@@ -188,15 +203,17 @@ def expire_code(
 
     The stored expiry is the last quarter of an hour before now, so that it tells no more than the first
     one did. A code that has ended already keeps its time. Refuses as `code_status` does, and with
-    `bad_request` if the code has been claimed.
+    `bad_request` if the code has been claimed. The act is appended to the authority's chain.
     """
     row = _code_of(session, uuid, authority_id=authority_id, api_key_hash=api_key_hash)
     if row.claimed:
         raise Refusal(RefusalCode.BAD_REQUEST, "the code has been used and cannot be expired any more")
     ended = (math.ceil(now / EXPIRY_GRAIN_SECONDS) - 1) * EXPIRY_GRAIN_SECONDS
-    row.expires_at = min(row.expires_at, ended)
+    row.expires_at = expires_at = min(row.expires_at, ended)
     session.flush()
-    return row.expires_at
+    actor = actor_of(official_id=None, api_key_hash=api_key_hash, authority_id=authority_id)
+    _record(session, ActKind.CODE_EXPIRED, authority_id, actor, row.authorization_id, now)
+    return expires_at
 
 
 def hash_code(lookup_key: bytes, authority_id: str, code: str) -> bytes:
@@ -207,6 +224,14 @@ def hash_code(lookup_key: bytes, authority_id: str, code: str) -> bytes:
 def hash_api_key(lookup_key: bytes, api_key: str) -> bytes:
     """HMAC-SHA256 (32 bytes) under which an API key is stored and found."""
     return _keyed_hash(lookup_key, b"api-key", api_key)
+
+
+def _record(
+    session: Session, kind: ActKind, authority_id: str, actor: str, authorization_id: str, now: float
+) -> None:
+    # The act names the authorization, never the code's handle, which its issuer may have put anywhere.
+    detail = {"authorization": authorization_id}
+    record_act(session, chain=authority_id, kind=kind, actor=actor, detail=detail, now=now)
 
 
 def _keyed_hash(lookup_key: bytes, domain: bytes, *parts: str) -> bytes:

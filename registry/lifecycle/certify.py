@@ -10,7 +10,7 @@ import json
 import math
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -20,6 +20,8 @@ from sqlalchemy.orm import Session
 
 from registry.errors import CertificateInvalid, Malformed, Refusal, RefusalCode
 from registry.lifecycle.authorize import IssuingPolicy, hash_code
+from registry.lifecycle.consent import NO_CONSENT, ConsentEvidence, read_consent
+from registry.lifecycle.counts import CountKind, count_one
 from registry.lifecycle.replay import (
     answer_name_and_key,
     claim_answer,
@@ -27,17 +29,19 @@ from registry.lifecycle.replay import (
     issued_answers,
     keep_answer,
 )
-from registry.models import Authority, VerificationCode, VerificationToken
+from registry.models import Authority, Authorization, VerificationCode, VerificationToken
 from registry.protocol.certificate import (
     CertificateSigner,
     VerificationCertificate,
     encode_certificate,
     encode_jwt,
+    read_certificate,
     read_jwt,
     verify_jwt,
 )
 from registry.protocol.encoding import decode_base64, encode_base64
 from registry.protocol.intervals import interval_of_date
+from registry.protocol.receipt import attestation_commitment
 
 REPLAY_PADDING_BYTES = 16
 """A repeated /api/verify is answered again only if its padding holds as many bytes as nobody can guess:
@@ -107,6 +111,7 @@ def verify_code(
     row.claimed, row.test_date, row.onset_date = True, None, None
     if repeatable and claim_answer(session, shelf, name):
         keep_answer(session, shelf, name, key, _write_answer(verified))
+    count_one(session, CountKind.REDEEMED, now)
     return verified
 
 
@@ -115,6 +120,7 @@ def certify(
     *,
     token: str,
     ekeyhmac_text: str,
+    consent: ConsentEvidence = NO_CONSENT,
     authority: Authority,
     token_public_keys: Mapping[str, EllipticCurvePublicKey],
     certificate_signer: CertificateSigner,
@@ -123,10 +129,14 @@ def certify(
 ) -> str:
     """Exchange a token for the certificate of the keys whose HMAC is `ekeyhmac_text`, once.
 
-    Refuses with `token_invalid` (not ours, or its JWT has expired), `hmac_invalid` (not base64 of 32 bytes)
-    and `token_expired` (unknown, used, expired in the database, or not what was stored), as existing
-    servers do. The same token and HMAC get the same certificate again for a day; should that one have
-    expired meanwhile, one that says the same and begins now, so that a lost reply burns no token.
+    It also carries the commitment to what the official stated, and what the phone says of its consent
+    record; neither stays here. Refuses with `token_invalid` (not ours, or its JWT has expired),
+    `hmac_invalid` (not base64 of 32 bytes) and `token_expired` (unknown, used, expired in the database, or
+    not what was stored), as existing servers do; and as `read_consent` does, which burns nothing.
+
+    The same token and HMAC get the same certificate again for a day; should that one have expired meanwhile,
+    one that says the same and begins now, so that a lost reply burns no token. A consent that a repetition
+    names is not looked at: the first one's stands.
     """
     shelf = issued_answers(now)
     asked = b"\0".join(part.encode("utf-8") for part in (authority.id, token, ekeyhmac_text))
@@ -135,6 +145,7 @@ def certify(
     if answer is None:
         claims = _check_token(token, token_public_keys, policy, now)
         _check_hmac(ekeyhmac_text)
+        consent_hash, consent_version = read_consent(consent)
         row = session.scalar(
             select(VerificationToken)
             .filter_by(token_id_hash=_token_id_hash(str(claims.get("jti"))), authority_id=authority.id)
@@ -143,12 +154,17 @@ def certify(
         if row is None or row.expires_at <= now or not (row.used or claims.get("sub") == _subject(row)):
             raise Refusal(RefusalCode.TOKEN_EXPIRED, "the token has expired: start again with a new code")
         if not row.used:
-            certificate = _certificate(authority, row.report_type, row.onset_date, ekeyhmac_text, policy, now)
+            certificate = replace(
+                _certificate(authority, row, ekeyhmac_text, policy, now),
+                consent_hash=consent_hash,
+                consent_version=consent_version,
+            )
             encoded = encode_certificate(certificate, certificate_signer)
-            # The certificate, sealed below, has the onset from here on; the dates are needed no more.
-            row.used, row.test_date, row.onset_date = True, None, None
+            # The certificate, sealed below, has onset and attestation from here on: nothing is left of them.
+            row.used, row.test_date, row.onset_date, row.attestation = True, None, None, None
             claim_answer(session, shelf, name)
             keep_answer(session, shelf, name, key, encoded.encode("ascii"))
+            count_one(session, CountKind.CERTIFIED, now)
             return encoded
         # The twin of this very request may have committed while this one waited for the token's lock.
         answer = earlier_answer(session, shelf, name, key)
@@ -176,6 +192,7 @@ def _issue_token(
         onset_date=code.onset_date,
         # Rounded up, so that the row does not tell when the phone asked.
         expires_at=math.ceil(expires_at / _EXPIRY_GRAIN_SECONDS) * _EXPIRY_GRAIN_SECONDS,
+        attestation=_attestation_of(session, code),
     )
     session.add(row)
     claims = {
@@ -187,6 +204,13 @@ def _issue_token(
         "sub": _subject(row),
     }
     return VerifiedCode(code.report_type, code.test_date, code.onset_date, encode_jwt(claims, signer))
+
+
+def _attestation_of(session: Session, code: VerificationCode) -> bytes | None:
+    """Commitment to what was stated when the code was issued; None if that was before there were receipts."""
+    authorization = session.get_one(Authorization, code.authorization_id)
+    salt = authorization.attestation_salt
+    return None if salt is None else attestation_commitment(salt, authorization.attestation())
 
 
 def _check_token(
@@ -221,23 +245,20 @@ def _check_hmac(ekeyhmac_text: str) -> None:
 
 
 def _certificate(
-    authority: Authority,
-    report_type: str,
-    onset_date: date | None,
-    ekeyhmac_text: str,
-    policy: IssuingPolicy,
-    now: float,
+    authority: Authority, token: VerificationToken, ekeyhmac_text: str, policy: IssuingPolicy, now: float
 ) -> VerificationCertificate:
+    onset_date = token.onset_date
     begins = math.floor(now) - CERTIFICATE_HEAD_START_SECONDS
     return VerificationCertificate(
         issuer=authority.certificate_issuer,
         audience=authority.certificate_audience,
-        report_type=report_type,
+        report_type=token.report_type,
         tekmac=ekeyhmac_text,
         symptom_onset_interval=None if onset_date is None else interval_of_date(onset_date),
         issued_at=begins,
         not_before=begins,
         expires_at=math.floor(now) + policy.certificate_life_seconds,
+        attestation=token.attestation,
     )
 
 
@@ -246,16 +267,12 @@ def _renewed(encoded: str, policy: IssuingPolicy, now: float) -> VerificationCer
 
     The claims were unsealed from our own table, where nobody else can have put them.
     """
-    _header, claims = read_jwt(encoded)
-    if claims["exp"] > now:
+    certificate = read_certificate(encoded)
+    if certificate.expires_at > now:
         return None
     begins = math.floor(now) - CERTIFICATE_HEAD_START_SECONDS
-    return VerificationCertificate(
-        issuer=claims["iss"],
-        audience=claims["aud"],
-        report_type=claims["reportType"],
-        tekmac=claims["tekmac"],
-        symptom_onset_interval=claims.get("symptomOnsetInterval"),
+    return replace(
+        certificate,
         issued_at=begins,
         not_before=begins,
         expires_at=math.floor(now) + policy.certificate_life_seconds,

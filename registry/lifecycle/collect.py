@@ -1,8 +1,9 @@
 """Step 3 of a key's life: a phone uploads keys with the certificate that names them; what is right is stored.
 
 A key enters only with a certificate over its HMAC, and waits until two hours after its validity. Each key is
-judged by itself; an upload that breaks a rule as a whole stores nothing. Must never keep the time of an
-upload, and never anything that ties the keys of one upload together.
+judged by itself; an upload that breaks a rule as a whole stores nothing. What brought new keys leaves a
+receipt. Must never keep the time of an upload, and never anything that ties the keys of one upload together,
+or to its receipt.
 """
 
 import hashlib
@@ -34,12 +35,13 @@ from registry.lifecycle.upload_rules import (
     judge_keys,
     onset_of,
 )
-from registry.models import DiagnosisKey, HealthAuthority, HealthAuthorityKey, KeyRelease
+from registry.models import DiagnosisKey, HealthAuthority, HealthAuthorityKey, KeyRelease, Receipt
 from registry.protocol.certificate import VerificationCertificate, check_certificate, load_public_key
 from registry.protocol.encoding import decode_base64, encode_base64
 from registry.protocol.intervals import EMBARGO_INTERVALS, interval_at
 from registry.protocol.keys import REPORT_TYPES, ReportType, TemporaryExposureKey
 from registry.protocol.mac import MacSegment, mac_matches
+from registry.protocol.receipt import commitment, encode_receipt, receipt_of
 from registry.protocol.revision_token import RevisionKeyRing
 
 __all__ = ["CollectedUpload", "CollectionPolicy", "Upload", "UploadedKey", "collect_upload"]
@@ -115,6 +117,8 @@ def collect_upload(
     5. Each key by itself (`judge_keys`); faulty ones are left out and reported.
     6. The keys together (`check_together`).
     7. New keys are stored, with a release in every region of the authority; known ones are revised.
+    8. If a key was new, the receipt that phone and registry make alike is stored, for the next batch of the
+       first region. It refers to no key, and its bytes hold none.
 
     Refuses with the key server's codes: `unknown_health_authority_id` and
     `health_authority_missing_region_config` (1), `health_authority_verification_certificate_invalid`
@@ -152,6 +156,8 @@ def collect_upload(
     )
     check_together(findings.accepted, policy)  # 6
     collected = _store(session, upload, findings, authority, policy, revision_keys, now)  # 7
+    if collected.inserted_exposures:
+        _store_receipt(session, upload, certificate, authority)  # 8
     # A crash before the caller's commit leaves no key and no answer; after it, the same request finds both.
     keep_answer(session, shelf, name, key, _write_answer(collected))
     return collected
@@ -279,6 +285,15 @@ def _insert_releases(session: Session, keys: Sequence[TemporaryExposureKey], aut
         for region in authority.regions
     ]
     insert_new(session, KeyRelease, rows, KeyRelease.region)
+
+
+def _store_receipt(
+    session: Session, upload: Upload, certificate: VerificationCertificate, authority: _Authority
+) -> None:
+    # The same bytes as the phone's: it need not be told, and the answer is as long as ever.
+    content = encode_receipt(receipt_of(upload.certificate, certificate, decode_base64(upload.hmac_key_text)))
+    row = {"commitment": commitment(content), "region": authority.regions[0], "content": content}
+    insert_new(session, Receipt, [row], Receipt.commitment)
 
 
 def _write_answer(collected: CollectedUpload) -> bytes:

@@ -7,44 +7,54 @@ came, only by the times that the thing itself carries.
 """
 
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from hashlib import sha256
-from typing import Any, cast
+from datetime import date, timedelta
 
-from sqlalchemy import CursorResult, Delete, delete, exists, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import delete, exists, or_, select
+from sqlalchemy.orm import Session, aliased
 
-from registry.errors import Malformed
+from registry.lifecycle.publish.advancing import advance, resume
 from registry.lifecycle.publish.apart import Failures
-from registry.lifecycle.publish.listing import write_index
+from registry.lifecycle.publish.appending import append_due
 from registry.lifecycle.publish.policy import PUBLISH_LEASE, PublicationPolicy
+from registry.lifecycle.publish.recovery import check_not_set_back
+from registry.lifecycle.publish.removal import (
+    delete_rows,
+    remove_batches,
+    remove_old,
+    remove_old_indexes,
+    remove_superseded_tiles,
+    remove_withdrawn,
+)
+from registry.lifecycle.publish.run import Run
 from registry.models import (
+    ActivityAnchor,
+    ActivityEvent,
     Authorization,
     Batch,
     BatchState,
     CollectedAnswer,
     CollectingChaff,
     DiagnosisKey,
-    ExportFile,
     IssuedAnswer,
     IssuingChaff,
+    IssuingCount,
     KeyRelease,
     PortalSession,
+    RegionIndex,
     SignInLink,
     VerificationCode,
     VerificationToken,
 )
-from registry.models.lease import fenced, leased
-from registry.protocol.index import EXPOSURES, decode_index, index_digest_path, index_path
-from registry.protocol.intervals import interval_at, seconds_at, utc_date
+from registry.models.lease import leased
+from registry.protocol.intervals import interval_at, utc_date
 from registry.storage import Storage
+from registry.transparency.log import TransparencyLog
 
 CODE_SECONDS_AFTER_EXPIRY = 48 * 3600
 ACT_DAYS = 365
-"""How long it stays on record that an official stated something."""
+"""How long it stays on record what an official stated and did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,9 @@ class RetiredIssuing:
     sessions: int
     authorizations: int
     chaff: int
+    acts: int
+    anchors: int
+    counts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,46 +86,49 @@ class RetiredCollecting:
     chaff: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    session: Session
-    storage: Storage
-    policy: PublicationPolicy
-    fence: int
-    now: float
-    gone: Counter[str]
-    """By the names of `RetiredCollecting`."""
-
-    def fenced(self) -> AbstractContextManager[Session]:
-        return fenced(self.session, PUBLISH_LEASE, self.fence)
-
-
 def retire_issuing(session: Session, now: float) -> RetiredIssuing:
-    """Codes 48 h after they expired, tokens, answers, links and sessions at once, acts after a year.
+    """Codes 48 h after they expired, tokens, answers, links and sessions at once; after a year what officials
+    stated and did, the anchors of it, and the counts.
 
     The caller commits.
     """
-    codes = _delete(
+    last_day = utc_date(now) - timedelta(days=ACT_DAYS)
+    codes = delete_rows(
         session,
         delete(VerificationCode).where(VerificationCode.expires_at <= now - CODE_SECONDS_AFTER_EXPIRY),
     )
     has_code = exists().where(VerificationCode.authorization_id == Authorization.id)
     return RetiredIssuing(
         codes=codes,
-        tokens=_delete(session, delete(VerificationToken).where(VerificationToken.expires_at <= now)),
-        answers=_delete(session, delete(IssuedAnswer).where(IssuedAnswer.expires_at <= now)),
-        sign_in_links=_delete(
+        tokens=delete_rows(session, delete(VerificationToken).where(VerificationToken.expires_at <= now)),
+        answers=delete_rows(session, delete(IssuedAnswer).where(IssuedAnswer.expires_at <= now)),
+        sign_in_links=delete_rows(
             session, delete(SignInLink).where(or_(SignInLink.used, SignInLink.expires_at <= now))
         ),
-        sessions=_delete(session, delete(PortalSession).where(PortalSession.expires_at <= now)),
-        authorizations=_delete(
+        sessions=delete_rows(session, delete(PortalSession).where(PortalSession.expires_at <= now)),
+        authorizations=delete_rows(
             session,
-            delete(Authorization).where(
-                Authorization.stated_on <= utc_date(now) - timedelta(days=ACT_DAYS), ~has_code
-            ),
+            delete(Authorization).where(Authorization.stated_on <= last_day, ~has_code),
         ),
-        chaff=_delete(session, delete(IssuingChaff)),
+        chaff=delete_rows(session, delete(IssuingChaff)),
+        acts=_retire_acts(session, last_day),
+        anchors=delete_rows(session, delete(ActivityAnchor).where(ActivityAnchor.day <= last_day)),
+        counts=delete_rows(session, delete(IssuingCount).where(IssuingCount.day <= last_day)),
     )
+
+
+def _retire_acts(session: Session, last_day: date) -> int:
+    """Acts of each chain, from the oldest on up to the first that must stay: a chain has no gaps.
+
+    The clock may have gone back between two acts. The chain's head is kept apart and stays.
+    """
+    before = aliased(ActivityEvent)
+    stays = exists().where(
+        before.chain == ActivityEvent.chain,
+        before.number < ActivityEvent.number,
+        before.day > last_day,
+    )
+    return delete_rows(session, delete(ActivityEvent).where(ActivityEvent.day <= last_day, ~stays))
 
 
 def retire_collecting(
@@ -120,14 +136,15 @@ def retire_collecting(
     storage: Storage,
     *,
     policy: PublicationPolicy,
+    log: TransparencyLog,
     now: float,
     holder: str,
 ) -> RetiredCollecting:
-    """Files, keys, batches, superseded indexes, answers and chaff whose time has come at `now`.
+    """Files, keys, batches, receipts, superseded indexes and tiles, answers and chaff whose time has come.
 
     A file leaves the index when its newest key ended `retention_days` - 1 days ago and is deleted a day
     later; a key goes `retention_days` after its own end, published or not. Holds the publisher's lease, for
-    both write the index, under the name `holder`: no two that run at once may share one. Raises LeaseLost;
+    both write to the log, under the name `holder`: no two that run at once may share one. Raises LeaseLost;
     and, after all else is done, PublishingFailed with the outcome and what held which region up.
     """
     with (
@@ -136,67 +153,66 @@ def retire_collecting(
     ):
         if fence is None:
             return RetiredCollecting(busy=True)
-        run = _Run(session, storage, policy, fence, now, Counter())
+        run = Run(session, storage, log, PUBLISH_LEASE, fence, now, policy, None, ())
         # 1. What only the database knows, at once, and whatever state the public files are in.
         with run.fenced():
             keys = _retire_keys(session, policy, now)
-            answers = _delete(
+            answers = delete_rows(
                 session,
                 delete(CollectedAnswer).where(CollectedAnswer.expires_at_interval <= interval_at(now)),
             )
-            chaff = _delete(session, delete(CollectingChaff))
-            regions = session.scalars(select(Batch.region).distinct().order_by(Batch.region)).all()
-        # 2. What is public, region by region.
+            chaff = delete_rows(session, delete(CollectingChaff))
+            regions = sorted(
+                {*session.scalars(select(Batch.region)), *session.scalars(select(RegionIndex.region))}
+            )
+        # 2. What is public. Out of the indexes first, then away, region by region.
         failures = Failures(session)
+        gone = Counter[str]()
+        with failures.kept(*regions):
+            _bring_up(run, regions, failures)
         for region in regions:
             with failures.kept(region):
-                _retire_region(run, region)
+                _retire_region(run, region, gone)
+        # 3. The indexes once more, for the windows that went with their batches.
+        with failures.kept(*regions):
+            if gone["batches"]:
+                _bring_up(run, regions, failures)
+            shard = run.shard()
+            if shard is not None:
+                remove_superseded_tiles(run, shard.year, shard.published_size)
         return failures.tell(
             RetiredCollecting(
-                files=run.gone["files"],
-                indexes=run.gone["indexes"],
+                files=gone["files"],
+                indexes=gone["indexes"],
                 keys=keys,
-                batches=run.gone["batches"],
+                batches=gone["batches"],
                 answers=answers,
                 chaff=chaff,
             )
         )
 
 
-def _retire_region(run: _Run, region: str) -> None:
-    # 1. Out of the index. A crash after this leaves files that nobody is told of; the next run goes on.
-    _write_index(run, region)
-    # 2. Files, then their rows. A crash between leaves rows without files, to which the next run comes back.
-    _retire_files(run, region)
-    # 3. Batches that nothing is left of.
+def _bring_up(run: Run, regions: Sequence[str], failures: Failures) -> None:
+    """Let the published indexes be what the rows say by now. Nothing where nothing was ever published, and
+    nothing in a shard that is closed: the publisher turns the year.
+    """
+    check_not_set_back(run)
+    resume(run, failures)
+    shard = run.shard()
+    if shard is not None and not shard.is_closed:
+        append_due(run, regions, failures)
+        advance(run, failures)
+
+
+def _retire_region(run: Run, region: str, gone: Counter[str]) -> None:
+    # 1. Files that nothing lists, then their rows.
+    gone["files"] += remove_old(run, region) + remove_withdrawn(run, region)
+    # 2. Batches that nothing is left of.
     with run.fenced() as session:
-        batches = _retire_batches(session, region, run.policy, run.now)
-    run.gone["batches"] += batches
-    # 4. The index once more, for the windows that went with their batches, then what it has replaced.
-    _write_index(run, region)
-    _retire_indexes(run, region)
-
-
-def _write_index(run: _Run, region: str) -> None:
-    with run.fenced() as session:
-        write_index(session, run.storage, region, policy=run.policy, now=run.now)
-
-
-def _retire_files(run: _Run, region: str) -> None:
-    old_batches = select(Batch.id).where(
-        Batch.region == region,
-        Batch.state == BatchState.PUBLISHED,
-        Batch.newest_key_end <= run.policy.last_end_retired(run.now),
-    )
-    of_old_batches = ExportFile.batch_id.in_(old_batches)
-    paths = run.session.scalars(select(ExportFile.path).where(of_old_batches)).all()
-    run.session.rollback()  # no transaction stays open while files are deleted
-    for path in paths:
-        run.storage.delete(f"{EXPOSURES}/{path}")
-    with run.fenced() as session:
-        # No batch became old meanwhile: that goes by `now`, and whoever holds the lease seals no others.
-        files = _delete(session, delete(ExportFile).where(of_old_batches))
-    run.gone["files"] += files
+        batches = remove_batches(session, region, run.policy, run.now)
+    gone["batches"] += batches
+    # 3. What newer indexes have replaced.
+    gone["indexes"] += remove_old_indexes(run, region)
 
 
 def _retire_keys(session: Session, policy: PublicationPolicy, now: float) -> int:
@@ -204,58 +220,10 @@ def _retire_keys(session: Session, policy: PublicationPolicy, now: float) -> int
     still to be made of them.
     """
     in_sealed = select(KeyRelease.key_data).join(Batch).where(Batch.state == BatchState.SEALED)
-    return _delete(
+    return delete_rows(
         session,
         delete(DiagnosisKey).where(
             DiagnosisKey.end_interval_number <= policy.last_end_retired(now),
             DiagnosisKey.key_data.not_in(in_sealed),
         ),
     )
-
-
-def _retire_batches(session: Session, region: str, policy: PublicationPolicy, now: float) -> int:
-    """Old batches without files and keys, from the oldest on up to the first that must stay.
-
-    A region's newest batch always stays, for windows and sequence go on from it, and so does all that
-    follows one that stays: the index has no gaps.
-    """
-    too_young = Batch.window_end > seconds_at(policy.last_end_retired(now))
-    must_stay = or_(
-        too_young,
-        Batch.state == BatchState.SEALED,
-        exists().where(ExportFile.batch_id == Batch.id),
-        exists().where(KeyRelease.batch_id == Batch.id),
-    )
-    newest = select(func.max(Batch.sequence)).where(Batch.region == region)
-    first_to_stay = session.scalar(
-        select(func.min(Batch.sequence)).where(
-            Batch.region == region, or_(must_stay, Batch.sequence == newest.scalar_subquery())
-        )
-    )
-    return _delete(session, delete(Batch).where(Batch.region == region, Batch.sequence < first_to_stay))
-
-
-def _retire_indexes(run: _Run, region: str) -> None:
-    """Indexes kept under their digests, once they have expired. Never the one that index.json shows."""
-    folder = index_digest_path(region, "0" * 64).rpartition("/")[0]
-    names = run.storage.names(f"{folder}/")
-    # Read after the names: an index that became current since is none of them.
-    current = run.storage.read(index_path(region))
-    kept = None if current is None else index_digest_path(region, sha256(current).hexdigest())
-    for name in names:
-        if name != kept and _has_expired(run.storage.read(name), run.now):
-            run.storage.delete(name)
-            run.gone["indexes"] += 1
-
-
-def _has_expired(index: bytes | None, now: float) -> bool:
-    """An index that cannot be read is of no use to anybody, so it counts as expired."""
-    try:
-        return index is not None and decode_index(index).expires_at <= now
-    except Malformed:
-        return True
-
-
-def _delete(session: Session, statement: Delete) -> int:
-    done = session.execute(statement.execution_options(synchronize_session=False))
-    return cast("CursorResult[Any]", done).rowcount

@@ -72,7 +72,7 @@ class Desk:
                 **asked,
             )
 
-    def certify(self, token: str, ekeyhmac: str = MAC, session: Session | None = None) -> str:
+    def certify(self, token: str, ekeyhmac: str = MAC, session: Session | None = None, **more: Any) -> str:
         """Token to certificate."""
         session = session or self.session
         with transaction(session):
@@ -85,6 +85,7 @@ class Desk:
                 certificate_signer=self.certificates,
                 policy=POLICY,
                 now=self.clock(),
+                **more,
             )
 
     def at_once(self, step: Callable[[Session], Any], times: int = 6) -> list[Any]:

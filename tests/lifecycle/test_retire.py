@@ -5,10 +5,12 @@ from datetime import date, timedelta
 from hashlib import sha256
 
 import pytest
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from registry.errors import PublishingFailed
+from registry.lifecycle.activity import acts_of, check_all_chains, due_anchor, record_operators_act
+from registry.lifecycle.counts import CountKind, count_one, counts
 from registry.lifecycle.retire import RetiredCollecting, retire_issuing
 from registry.models import (
     Authority,
@@ -31,6 +33,7 @@ from registry.models import (
     transaction,
 )
 from registry.models.lease import take_lease
+from registry.protocol.activity import ActKind
 from registry.protocol.index import EXPOSURES, index_path
 from registry.protocol.intervals import utc_date
 from tests.clock import NOON_OF_JUNE_15, FakeClock
@@ -86,8 +89,8 @@ def test_codes_go_two_days_after_they_expired_tokens_and_answers_at_once(
         for number, expires_at in enumerate([END + 1, END, END - 48 * HOUR + 1, END - 48 * HOUR]):
             state_an_act(session, number, on=today, expires_at=expires_at)
     with transaction(issuing_session) as session:
-        counts = retire_issuing(session, clock())
-    assert (counts.codes, counts.tokens, counts.answers, counts.authorizations) == (1, 3, 3, 0)
+        gone = retire_issuing(session, clock())
+    assert (gone.codes, gone.tokens, gone.answers, gone.authorizations) == (1, 3, 3, 0)
     left = issuing_session.scalars(select(VerificationCode.uuid).order_by(VerificationCode.uuid)).all()
     assert left == ["code-0", "code-1", "code-2"]
     with transaction(issuing_session) as session:
@@ -109,8 +112,8 @@ def test_links_and_sessions_go_when_used_or_over_and_chaff_always(
             session.add(PortalSession(token_hash=b"s%d" % number, official_id="o", expires_at=expires_at))
         session.add_all([IssuingChaff(noise=b"1"), IssuingChaff(noise=b"2")])
     with transaction(issuing_session) as session:
-        counts = retire_issuing(session, clock())
-    assert (counts.sign_in_links, counts.sessions, counts.chaff) == (2, 1, 2)
+        gone = retire_issuing(session, clock())
+    assert (gone.sign_in_links, gone.sessions, gone.chaff) == (2, 1, 2)
     left = rows(issuing_session)
     assert (left["sign_in_link"], left["portal_session"], left["issuing_chaff"], left["official"]) == (
         1,
@@ -130,6 +133,41 @@ def test_acts_are_on_record_for_a_year(issuing_session: Session, clock: FakeCloc
     with transaction(issuing_session) as session:
         assert retire_issuing(session, clock()).authorizations == 1
     assert issuing_session.scalars(select(Authorization.id)).all() == ["act-1"]
+
+
+def test_chains_anchors_and_counts_go_after_a_year_and_a_chain_goes_on_from_its_head(
+    issuing_session: Session, clock: FakeClock
+) -> None:
+    for days_ago in (400, 366, 365, 364, 1):
+        at = clock() - days_ago * DAY
+        with transaction(issuing_session) as session:
+            count_one(session, CountKind.ISSUED, at)
+            record_operators_act(session, ActKind.KEY_ROTATED, {"key": f"k-{days_ago}"}, at)
+            due_anchor(session, at)
+    with transaction(issuing_session) as session:
+        gone = retire_issuing(session, clock())
+    assert (gone.acts, gone.anchors, gone.counts) == (3, 3, 3)
+    assert [row.number for row in acts_of(issuing_session, "registry")] == [4, 5]
+    check_all_chains(issuing_session)
+    assert len(counts(issuing_session, date(2000, 1, 1))) == 2
+    clock.advance(400 * DAY)
+    with transaction(issuing_session) as session:
+        assert retire_issuing(session, clock()).acts == 2
+    check_all_chains(issuing_session)
+    with transaction(issuing_session) as session:
+        record_operators_act(session, ActKind.KEY_ROTATED, {"key": "k"}, clock())
+    assert [row.number for row in acts_of(issuing_session, "registry")] == [6]
+    check_all_chains(issuing_session)
+
+
+def test_a_clock_that_went_back_leaves_no_gap_in_a_chain(issuing_session: Session, clock: FakeClock) -> None:
+    for days_ago in (366, 300, 366):
+        with transaction(issuing_session) as session:
+            record_operators_act(session, ActKind.KEY_ROTATED, {"key": "k"}, clock() - days_ago * DAY)
+    with transaction(issuing_session) as session:
+        assert retire_issuing(session, clock()).acts == 1
+    assert [row.number for row in acts_of(issuing_session, "registry")] == [2, 3]
+    check_all_chains(issuing_session)
 
 
 # ----------------------------------------------------------------- collecting half
@@ -265,24 +303,14 @@ def test_of_two_retirements_at_once_the_second_waits(stage: Publishing) -> None:
     others: list[RetiredCollecting] = []
 
     class Watched(FailingStorage):
-        def names(self, prefix: str) -> list[str]:
+        def names(self, prefix: str, *, deep: bool = True) -> list[str]:
             others.append(stage.retire(holder="command:retire"))
-            return super().names(prefix)
+            return super().names(prefix, deep=deep)
 
     watched = Watched(stage.storage, lambda _call, _path: False, OSError())
     assert stage.retire(storage=watched, holder="loop:retire").busy is False
     assert [outcome.busy for outcome in others] == [True]
     assert stage.retire(holder="command:retire").busy is False
-
-
-def set_back(stage: Publishing, region: str) -> None:
-    """The database has forgotten all windows of the region, as after a restored backup."""
-    with transaction(stage.new_session()) as session:
-        of_region = select(Batch.id).where(Batch.region == region)
-        session.execute(delete(ExportFile).where(ExportFile.batch_id.in_(of_region)))
-        session.execute(update(KeyRelease).where(KeyRelease.region == region).values(batch_id=None))
-        session.execute(delete(Batch).where(Batch.region == region, Batch.sequence > 1))
-        session.execute(update(Batch).where(Batch.region == region).values(newest_key_end=None))
 
 
 def test_a_region_in_trouble_keeps_no_key_no_answer_and_no_other_regions_file(stage: Publishing) -> None:
@@ -294,11 +322,13 @@ def test_a_region_in_trouble_keeps_no_key_no_answer_and_no_other_regions_file(st
     with transaction(stage.new_session()) as session:
         session.add(CollectedAnswer(lookup_id=b"1", sealed=b"", expires_at_interval=NOON))
         session.add(CollectingChaff(noise=b"x"))
-    set_back(stage, "XA")
     index = stage.fetch(index_path("XA"))
     stage.clock.advance(21 * DAY)
-    with pytest.raises(PublishingFailed, match="set back") as caught:
-        stage.retire()
+    broken = FailingStorage(
+        stage.storage, lambda _call, path: path.startswith(f"{EXPOSURES}/XA/"), OSError(5, "I/O")
+    )
+    with pytest.raises(PublishingFailed, match="XA: OSError") as caught:
+        stage.retire(storage=broken)
     assert caught.value.reasons.keys() == {"XA"}
     outcome = caught.value.outcome
     assert (outcome.keys, outcome.answers, outcome.chaff, outcome.files) == (1, 1, 1, 1)

@@ -21,6 +21,7 @@ from registry.models import (
     CollectedAnswer,
     DiagnosisKey,
     KeyRelease,
+    Receipt,
     transaction,
 )
 from tests.authority import RING, MadeSigner, found_collecting, made_upload
@@ -90,7 +91,7 @@ class UploadDesk:
     def picture(self) -> list[Any]:
         """Everything that is stored."""
         self.session.rollback()
-        tables = (DiagnosisKey, KeyRelease, CollectedAnswer)
+        tables = (DiagnosisKey, KeyRelease, CollectedAnswer, Receipt)
         return [self.session.execute(select(table.__table__)).all() for table in tables]
 
     def rows(self) -> list[DiagnosisKey]:
@@ -104,6 +105,11 @@ class UploadDesk:
         self.session.rollback()
         rows = self.session.scalars(select(KeyRelease).order_by(KeyRelease.region, KeyRelease.is_revision))
         return [(row.region, row.is_revision, row.batch_id) for row in rows]
+
+    def receipts(self) -> list[Receipt]:
+        """Stored receipts."""
+        self.session.rollback()
+        return list(self.session.scalars(select(Receipt)))
 
     def seal(self, *regions: str) -> None:
         """Pretend that the publisher has sealed what is pending in `regions`."""
