@@ -1,4 +1,4 @@
-"""A registry in memory that phones can talk to: real signed files, and faults on demand.
+"""A registry in memory that phones can talk to: real signed files, a real log, and faults on demand.
 
 Written from the contract and the formats, not from the registry's own faces, so that the SDK is tested
 against what it may expect and not against what happens to be there. Time is the test's.
@@ -31,17 +31,21 @@ from registry.protocol.export_file import (
 )
 from registry.protocol.index import (
     EXPOSURES,
+    TRUST_NOTE_PATH,
     TRUST_PATH,
     Index,
     IndexFile,
     IndexWindow,
     encode_index,
     export_name,
+    index_digest_path,
     index_path,
+    index_proof_path,
 )
 from registry.protocol.keys import REPORT_TYPES, TemporaryExposureKey, canonical_order
 from registry.protocol.mac import MacSegment, mac_matches
-from registry.protocol.trust import Profile, TrustedKey, TrustMaterial, encode_trust
+from registry.protocol.trust import Profile, TrustedKey, TrustMaterial
+from tests.simulated_log import SimulatedLog
 
 BASE_URL = "https://keys.example"
 REGION = "XA"
@@ -103,11 +107,14 @@ class Simulator:
     uploaded: list[TemporaryExposureKey] = field(default_factory=list)
     acts: list[str] = field(default_factory=list)
     index_override: bytes | None = None
+    proof_override: bytes | None = None
     health_authority_id: str = "authority"
 
     def __post_init__(self) -> None:
         self.signers = [self.new_key("1")]
         self.trusted = list(self.signers)
+        self.log = SimulatedLog(self.clock, REGION)
+        self.publication: dict[str, int] = {}
         self._answers: dict[tuple[str, bytes], Answer] = {}
         self._tokens: dict[str, str] = {}
         self._certificates: dict[str, tuple[str, bytes]] = {}
@@ -183,7 +190,28 @@ class Simulator:
             TrustedKey(*key.name, key.public_key_pem, key.not_before, key.not_after) for key in self.trusted
         )
         policy = {"window_seconds": WINDOW_SECONDS, "floor": 1, "embargo_seconds": 7200, "retention_days": 21}
-        return encode_trust(TrustMaterial(self.profile, (REGION,), keys, policy, issued_at=int(self.clock())))
+        return self.log.material(
+            TrustMaterial(
+                self.profile, (REGION,), keys, {**policy, **self.publication}, "", "", (), "", 1, issued_at=0
+            )
+        )
+
+    def trust_note(self, **changes: object) -> bytes:
+        """The note on it."""
+        self.trust()
+        return self.log.trust_note(**changes)
+
+    def newest_index(self) -> bytes:
+        """The index that is shown, once the log has followed it."""
+        content = self.index_override or self.index()
+        self.log.follow(content, self.windows)
+        self.files[index_digest_path(REGION, sha256(content).hexdigest())] = content
+        return content
+
+    def proof(self) -> bytes:
+        """The proof that is shown."""
+        self.newest_index()
+        return self.proof_override or self.log.proof()
 
     def fetched(self, suffix: str) -> list[Request]:
         """Every request whose path ends so."""
@@ -215,8 +243,12 @@ class Simulator:
     def _file(self, path: str, headers: Mapping[str, str]) -> Answer:
         if path == TRUST_PATH:
             content: bytes | None = self.trust()
+        elif path == TRUST_NOTE_PATH:
+            content = self.trust_note()
         elif path == index_path(REGION):
-            content = self.index_override or self.index()
+            content = self.newest_index()
+        elif path == index_proof_path(REGION):
+            content = self.proof()
         else:
             content = self.files.get(path)
         if content is None:

@@ -5,94 +5,26 @@ from arguments, and never printed.
 """
 
 import json
-import secrets
-import sqlite3
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import TextIO
 
 import click
 
-from registry.cli.phone_report import progress_bar, show_key_change, show_receipt, show_report
-from registry.client import (
-    Enrolment,
-    HttpTransport,
-    Phone,
-    Transport,
-    card_lines,
-    card_members,
-    read_code,
-    read_sightings,
-    write_sightings,
-)
+from registry.cli.phone_init import init
+from registry.cli.phone_report import progress_bar, show_evidence, show_receipt, show_report
+from registry.cli.phone_surroundings import Surroundings, language_option, with_surroundings
+from registry.client import Phone, card_lines, card_members, read_code, read_sightings, write_sightings
 from registry.client.failures import Mistyped, UploadRefused
 from registry.client.phone import NEAR_RSSI
-from registry.client.texts import (
-    CARD_TEXTS,
-    LANGUAGES,
-    PHONE_TEXTS,
-    UPLOAD_TEXTS,
-    Language,
-    printable,
-    refusal_advice,
-)
-from registry.errors import FetchFailed, Malformed, RegistryError
-from registry.protocol.encoding import decode_json_object
-from registry.protocol.intervals import Clock
+from registry.client.receipts import receipt_members
+from registry.client.texts import UPLOAD_TEXTS, Language, refusal_advice
+from registry.errors import FetchFailed
 
 DEFAULT_MINUTES = 30
 MAX_ADVERTISED_MINUTES = 24 * 60
 COLOURS = {"green": "green", "orange": "bright_yellow", "stale": "bright_black"}
-
-
-class Surroundings:
-    """What the commands are handed: store, language and, replaceable by tests, transport and clock."""
-
-    def __init__(
-        self,
-        transport: Transport | None = None,
-        clock: Clock = time.time,
-        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
-    ) -> None:
-        self.transport = transport or HttpTransport()
-        self.clock = clock
-        self.random_bytes = random_bytes
-        self.store = Path("phone.db")
-        self.language: Language = "en"
-
-    @property
-    def texts(self) -> Mapping[str, str]:
-        """What commands say, in the language asked for."""
-        return PHONE_TEXTS[self.language]
-
-    @contextmanager
-    def open(self, *, may_create: bool = False) -> Iterator[Phone]:
-        """The phone, and its errors in one line each. Of a mistyped name no new phone is made."""
-        if not may_create and not self.store.exists():
-            raise click.ClickException(
-                f"there is no phone in {self.store}: name its file with --store, or make one with `init`"
-            )
-        try:
-            with Phone.open(
-                self.store, self.transport, clock=self.clock, random_bytes=self.random_bytes
-            ) as phone:
-                yield phone
-        except BrokenPipeError:
-            raise  # whoever reads the output has enough: no fault of the store's
-        except OSError as error:
-            raise click.ClickException(f"{self.store}: {error.strerror}") from error
-        except sqlite3.Error as error:
-            raise click.ClickException(f"{self.store}: {error}") from error
-        except RegistryError as error:
-            raise click.ClickException(printable(str(error), longest=4_000)) from error
-
-
-with_surroundings = click.make_pass_decorator(Surroundings)
-
-language_option = click.option("--lang", "language", type=click.Choice(LANGUAGES), help="Language.")
 
 
 @click.group()
@@ -114,78 +46,7 @@ def phone(context: click.Context, store: Path, language: Language | None) -> Non
     surroundings.language = language or "en"
 
 
-@phone.command()
-@click.argument("base_url")
-@click.option("--region", help="Region, e.g. XA. Not needed if the registry has only one.")
-@click.option(
-    "--api-key-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A registry's first-run.json, or a file with nothing but the device API key. Needed for uploads.",
-)
-@click.option("--health-authority", help="Health authority ID for uploads, if the file does not name it.")
-@click.option("--device-url", help="Where uploads go, if not to BASE_URL.")
-@click.option("--demo", is_flag=True, help="Accept a demonstration registry: not for real people.")
-@click.option("--staged", is_flag=True, help="Make 14 days of past keys, in a demonstration only.")
-@with_surroundings
-def init(
-    surroundings: Surroundings,
-    base_url: str,
-    region: str | None,
-    api_key_file: Path | None,
-    health_authority: str | None,
-    device_url: str | None,
-    demo: bool,
-    staged: bool,
-) -> None:
-    """Set the phone up with the registry at BASE_URL, and pin its public keys.
-
-    Run it again with the same address to renew the API key or to pin the registry's keys anew; what is not
-    said then stays as it was.
-    """
-    texts = surroundings.texts
-    api_key, authority_in_file, region_in_file = _read_api_key(api_key_file)
-    with surroundings.open(may_create=True) as opened:
-        change = opened.set_up(
-            Enrolment(
-                base_url=base_url,
-                region=region or region_in_file,
-                device_url=device_url,
-                health_authority_id=health_authority or authority_in_file,
-                device_api_key=api_key,
-                demonstration=demo,
-                staged=staged,
-            )
-        )
-        registration = opened.store.registration()
-        click.echo(texts["belongs"].format(address=registration.base_url, region=registration.region))
-        if change and (change.added or change.removed):
-            show_key_change(change, texts)
-        if registration.demonstration:
-            click.echo(CARD_TEXTS[surroundings.language]["demonstration"])
-        if registration.staged:
-            click.echo(texts["staged"])
-
-
-def _read_api_key(path: Path | None) -> tuple[str | None, str | None, str | None]:
-    """(device API key, health authority ID, region) of a first-run.json; of another file the key alone."""
-    if path is None:
-        return None, None, None
-    try:
-        text = path.read_text(encoding="utf-8").strip()
-        if text.startswith("{"):
-            document = decode_json_object(text.encode(), path.name)
-            names = ("device_api_key", "health_authority_id", "region")
-            api_key, authority, region = (document.text(name) for name in names)
-            return api_key, authority, region
-    except UnicodeDecodeError as error:
-        raise click.ClickException(f"{path} is not UTF-8 text: it holds no API key") from error
-    except OSError as error:
-        raise click.ClickException(f"{path}: {error.strerror}") from error
-    except Malformed as error:
-        raise click.ClickException(f"{path}: {error}") from error
-    if len(text.split()) != 1 or not text.isascii() or not text.isprintable():
-        raise click.ClickException(f"{path} holds neither a first-run.json nor one API key")
-    return text, None, None
+phone.add_command(init)
 
 
 @phone.command()
@@ -302,7 +163,7 @@ def upload(
             if not _person_agrees(opened, texts, yes, kept):
                 click.echo(texts["declined"])
                 raise SystemExit(1)
-            opened.agree(code, leave_out=kept)
+            opened.agree(code, leave_out=kept, language=language)
         else:
             if code:
                 opened.agree(code)
@@ -350,6 +211,23 @@ def _person_agrees(opened: Phone, texts: Mapping[str, str], yes: bool, kept: Col
 
 
 @phone.command()
+@click.option("--forget", is_flag=True, help="Forget them all. They cannot be had again.")
+@with_surroundings
+def receipt(surroundings: Surroundings, forget: bool) -> None:
+    """Print, as JSON, the receipts of this phone's uploads: proof of what was agreed to and published.
+
+    They stay for 21 days after the newest key. Show one to nobody who need not see it: it says which days
+    were shared.
+    """
+    with surroundings.open() as opened:
+        if forget:
+            click.echo(surroundings.texts["receipts_forgotten"].format(count=opened.forget_receipts()))
+            return
+        shown = [receipt_members(kept) for kept in opened.receipts()]
+    click.echo(json.dumps({"receipts": shown}, indent=2, ensure_ascii=False))
+
+
+@phone.command()
 @with_surroundings
 def poll(surroundings: Surroundings) -> None:
     """Fetch what is new, verify it, and look whether this phone has met any of it.
@@ -362,6 +240,14 @@ def poll(surroundings: Surroundings) -> None:
         show_report(report, surroundings.texts)
         if not report.good:
             raise SystemExit(1)
+
+
+@phone.command()
+@with_surroundings
+def evidence(surroundings: Surroundings) -> None:
+    """Print what this phone was shown that must not be: conflicting notes, proofs of what is not logged."""
+    with surroundings.open() as opened:
+        show_evidence(opened.evidence(), surroundings.texts)
 
 
 @phone.command()

@@ -17,15 +17,19 @@ raised on purpose is a `registry.errors.RegistryError`; the phone's own stand in
             print(failure.path, type(failure.error).__name__, failure.error)
         print("\\n".join(card_lines(phone.card(), "en")))
 
-The parts can be used without `Phone`. Pure: `verify` (what must hold before a file is believed), `match`
-(which keys were met), `risk` (from matches to a day), `card` (from a day to words), `sightings` and
-`advertise` (from and to a scanner). With side effects: `poll`, `upload`, `store`, `transport`, `trust`.
+The parts can be used without `Phone`. Pure: `proof` (what must hold before an index is the newest), `verify`
+(what must hold before a file is believed), `match` (which keys were met), `risk` (from matches to a day),
+`card` (from a day to words), `sightings` and `advertise` (from and to a scanner). With side effects: `poll`,
+`newest`, `upload`, `store`, `transport`, `trust`.
 """
 
 from registry.client.card import Card, card_lines, card_members, draw_card
+from registry.client.enrolment import Enrolment, SetUp
 from registry.client.match import Exposure, SightingTable, match_keys
-from registry.client.phone import Enrolment, Observed, Phone
+from registry.client.phone import Observed, Phone
 from registry.client.poll import Failure, PollReport, poll
+from registry.client.proof import IndexProof, open_index_proof
+from registry.client.remembered import Evidence, LogHead
 from registry.client.risk import Risk, assess
 from registry.client.sightings import Sighting, read_sightings, write_sightings
 from registry.client.store import PhoneStore
@@ -37,14 +41,18 @@ __all__ = [
     "Answer",
     "Card",
     "Enrolment",
+    "Evidence",
     "Exposure",
     "Failure",
     "HttpTransport",
+    "IndexProof",
+    "LogHead",
     "Observed",
     "Phone",
     "PhoneStore",
     "PollReport",
     "Risk",
+    "SetUp",
     "SharedDay",
     "Sighting",
     "SightingTable",
@@ -59,6 +67,7 @@ __all__ = [
     "days_to_share",
     "draw_card",
     "match_keys",
+    "open_index_proof",
     "poll",
     "read_code",
     "read_sightings",

@@ -40,7 +40,29 @@ class HashMismatch(Distrusted):
 
 
 class RolledBack(Distrusted):
-    """The registry shows an older index than it showed before: its sequence, end or issue time went back."""
+    """The registry shows something older than before: a smaller log, an earlier year, an older cosignature,
+    or an index whose sequence, end or issue time went back.
+    """
+
+
+class SplitView(Distrusted):
+    """The log has another root at a size that this phone has seen: not everybody is shown the same."""
+
+
+class Frozen(Distrusted):
+    """The newest quorum of cosignatures is too old: somebody may be holding newer checkpoints back."""
+
+
+class QuorumMissing(Distrusted):
+    """The log signed, but not enough of its witnesses did."""
+
+
+class Unlogged(Distrusted):
+    """The proof does not cover what it is for: the index that is offered is not in the log as its newest."""
+
+
+class UnloggedFile(Distrusted):
+    """A file that a trusted key signed, but that the log's index does not name: the key may be stolen."""
 
 
 class SequenceGap(Distrusted):
@@ -65,6 +87,10 @@ class TooEarly(Distrusted):
 
 class TrustRefused(Distrusted):
     """The registry's trust material is not one that this phone may accept; nothing was changed."""
+
+
+class TrustExpired(Distrusted):
+    """The note on the trust material has passed its expiry, and no newer one is offered."""
 
 
 class UploadRefused(RegistryError):

@@ -13,14 +13,15 @@ from typing import Self
 
 from registry.client.advertise import advertise
 from registry.client.card import Card, draw_card
-from registry.client.failures import TrustRefused
+from registry.client.enrolment import Enrolment, SetUp, prepare
 from registry.client.poll import PollReport, Progress, poll
-from registry.client.remembered import Registration
+from registry.client.remembered import Evidence, KeptReceipt
 from registry.client.risk import assess
 from registry.client.sightings import Sighting
 from registry.client.store import OWN_KEY_DAYS, SIGHTING_DAYS, PhoneStore
+from registry.client.texts import Language
 from registry.client.transport import RandomBytes, Transport
-from registry.client.trust import KeyChange, check_address, check_first_trust, fetch_trust, key_change
+from registry.client.trust import Confirm, nobody
 from registry.client.upload import (
     SharedDay,
     UploadReceipt,
@@ -39,32 +40,11 @@ from registry.protocol.intervals import (
     seconds_at,
 )
 from registry.protocol.keys import KEY_BYTES, TemporaryExposureKey
-from registry.protocol.trust import decode_trust
 
 STAGED_DAYS = 14
 NEAR_RSSI = -60
 """dBm: what a phone receives from one on the same desk."""
 _DAY_SECONDS = 86_400
-
-
-@dataclass(frozen=True, slots=True)
-class Enrolment:
-    """What a person says when setting a phone up. `region` may be left out if the registry has only one.
-
-    `demonstration` allows a registry that is not for real people; `staged` makes 14 days of past keys, in a
-    demonstration only. `device_url` takes uploads, by default where it was before, at first at `base_url`.
-    """
-
-    base_url: str
-    region: str | None = None
-    device_url: str | None = None
-    health_authority_id: str | None = None
-    device_api_key: str | None = None
-    demonstration: bool = False
-    staged: bool = False
-
-    def __repr__(self) -> str:
-        return f"Enrolment({self.base_url!r}, {self.region!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,51 +85,23 @@ class Phone:
     ) -> None:
         self.store.__exit__(kind, error, trace)
 
-    def set_up(self, enrolment: Enrolment) -> KeyChange | None:
-        """Fetches and pins the trust material, makes today's key. Returns what changed if some was pinned.
+    def set_up(self, enrolment: Enrolment, *, confirm: Confirm = nobody) -> SetUp:
+        """Fetches and pins the trust material and the root key that signs for it; makes today's key.
 
-        May be repeated with the same address: to renew the API key, or to pin anew when the registry has
-        none of the pinned keys left. Raises `TrustRefused`, `FetchFailed` or `Malformed`; then nothing has
-        changed.
+        May be repeated with the same address: to renew the API key, or to pin another root key. Raises what
+        `registry.client.enrolment.prepare` raises; then nothing has changed.
         """
         before = self.store.registration() if self.store.is_set_up() else None
-        base_url = check_address(enrolment.base_url)
-        device_url = check_address(enrolment.device_url or (before.device_url if before else base_url))
-        if before and before.base_url != base_url:
-            raise TrustRefused(
-                f"this phone belongs to {before.base_url}: use another --store for another registry"
-            )
-        content, trust = fetch_trust(self._transport, base_url, now=self._clock())
-        region = enrolment.region or (before.region if before else _only_region(trust.regions))
-        if before and before.region != region:
-            raise TrustRefused(
-                f"this phone belongs to {before.region}: use another --store for another region"
-            )
-        demonstration = enrolment.demonstration or bool(before and before.demonstration)
-        check_first_trust(
-            trust,
-            addresses=(base_url, device_url),
-            region=region,
-            demonstration=demonstration,
-            staged=enrolment.staged,
-        )
-        registration = Registration(
-            base_url=base_url,
-            device_url=device_url,
-            region=region,
-            trust=content,
-            health_authority_id=enrolment.health_authority_id
-            or (before.health_authority_id if before else None),
-            device_api_key=enrolment.device_api_key or (before.device_api_key if before else None),
-            demonstration=demonstration,
-            staged=enrolment.staged or bool(before and before.staged),
-        )
+        now = self._clock()
+        registration, result = prepare(before, enrolment, self._transport, now=now, confirm=confirm)
         with self.store.all_or_nothing():
             self.store.put_registration(registration)
+            # The time of a quorum depends on the policy, and that may be another one now.
+            self.store.forget_cosignature_time()
             if enrolment.staged:
                 self._make_keys(STAGED_DAYS)
         self.own_keys()
-        return key_change(decode_trust(before.trust), trust) if before else None
+        return result
 
     def own_keys(self) -> list[TemporaryExposureKey]:
         """This phone's keys of the last 14 days and today's, oldest first."""
@@ -232,10 +184,20 @@ class Phone:
         """What an upload would share: show it before asking."""
         return days_to_share(self.own_keys(), now=self._clock())
 
-    def agree(self, code: str, *, leave_out: Collection[date] = ()) -> None:
-        """The person agreed to share those days but for `leave_out`, with this code. Sends nothing yet."""
+    def agree(self, code: str, *, leave_out: Collection[date] = (), language: Language = "en") -> None:
+        """The person agreed to share those days but for `leave_out`, with this code. Sends nothing yet.
+
+        `language` is that of the texts that were shown; the consent record says so.
+        """
         self.own_keys()
-        agree(self.store, code, clock=self._clock, random_bytes=self._random_bytes, leave_out=leave_out)
+        agree(
+            self.store,
+            code,
+            clock=self._clock,
+            random_bytes=self._random_bytes,
+            leave_out=leave_out,
+            language=language,
+        )
 
     def upload(self) -> UploadReceipt:
         """Finishes the upload agreed to, from wherever it stands (`registry.client.upload.carry_on`)."""
@@ -247,6 +209,20 @@ class Phone:
             there_was_one = self.store.pending_upload() is not None
             self.store.drop_pending_upload()
         return there_was_one
+
+    def receipts(self) -> list[KeptReceipt]:
+        """What this phone can show of its uploads of the last weeks, the newest first."""
+        self.store.forget(self._clock())
+        return self.store.receipts()
+
+    def forget_receipts(self) -> int:
+        """Forgets them for good, because the person wants it, and says how many there were."""
+        with self.store.all_or_nothing():
+            return self.store.forget_receipts()
+
+    def evidence(self) -> list[Evidence]:
+        """What this phone was shown that must not be, in the order in which it was found."""
+        return self.store.evidence()
 
     def card(self) -> Card:
         """The card as it is now."""
@@ -261,11 +237,3 @@ class Phone:
             demonstration=registration.demonstration,
             staged=registration.staged,
         )
-
-
-def _only_region(regions: tuple[str, ...]) -> str:
-    if len(regions) != 1:
-        raise TrustRefused(
-            f"say which region this phone belongs to with --region: {', '.join(regions) or 'none'}"
-        )
-    return regions[0]

@@ -1,4 +1,4 @@
-"""Polling: fetch the index, then what is new, verify it, match it, remember it. Step 5 of a key's life.
+"""Polling: fetch proof and index, then what is new, verify it, match it, remember it. Step 5 of a key's life.
 
 The cursor is a set of content hashes and moves over a file only in the transaction that stores its matches.
 A file that fails is left for the next poll and stops nothing else. Must never send anything that another
@@ -7,30 +7,21 @@ phone would not send too: no parameters, no header of the registry's own choosin
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from hashlib import sha256
 
-from registry.client.failures import NoAnswer, Throttled, TooLarge
+from registry.client.failures import NoAnswer, Throttled, TooLarge, UnloggedFile
 from registry.client.match import Exposure, SightingTable, match_keys
-from registry.client.remembered import PollState
+from registry.client.newest import NewestIndex
+from registry.client.pinned import PinnedTrust
+from registry.client.proof import IndexProof
 from registry.client.store import PhoneStore
 from registry.client.transport import LONGEST_PAUSE_SECONDS, RandomBytes, Transport, unexpected
-from registry.client.trust import KeyChange, check_next_trust, fetch_trust
-from registry.client.verify import MAX_FILE_BYTES, check_index, trusted_keys, verify_file
+from registry.client.trust import KeyChange
+from registry.client.verify import MAX_FILE_BYTES, trusted_keys, verify_file
 from registry.errors import Distrusted, FetchFailed, Malformed, RegistryError, UntrustedKey
 from registry.protocol.export_file import ExportFile
-from registry.protocol.index import (
-    EXPOSURES,
-    TRUST_PATH,
-    Index,
-    IndexFile,
-    IndexWindow,
-    decode_index,
-    index_path,
-)
+from registry.protocol.index import EXPOSURES, TRUST_NOTE_PATH, Index, IndexFile, IndexWindow
 from registry.protocol.intervals import Clock
-from registry.protocol.trust import decode_trust
 
-MAX_INDEX_BYTES = 16 * 2**20
 PERIOD_SECONDS = 4 * 3600
 JITTER = 0.25
 FIRST_RETRY_SECONDS = 30
@@ -55,7 +46,9 @@ class Failure:
 class PollReport:
     """What a poll brought. Times are unix seconds.
 
-    `index_changed` is False if the registry answered that nothing is new. `exposures` are new matches that
+    `proof` is what proves the index that was believed, None if it was believed without; `is_proven` says that
+    the proof lacks nothing. What is lacking, while that is borne with, stands in `warnings`.
+    `index_changed` is False if the index is the one that was known. `exposures` are new matches that
     still count after the poll, `withdrawn` how many keys matched before it were revoked. `retry_at` is when
     the registry asks to be tried again at the earliest, `next_poll_at` when this phone should (never before
     `retry_at`).
@@ -68,6 +61,9 @@ class PollReport:
     exposures: tuple[Exposure, ...]
     withdrawn: int
     failures: tuple[Failure, ...]
+    warnings: tuple[Failure, ...]
+    proof: IndexProof | None
+    is_proven: bool
     key_change: KeyChange | None
     retry_at: float | None
     next_poll_at: float
@@ -88,7 +84,8 @@ def poll(
 ) -> PollReport:
     """Polls once. What the registry does wrong stands in the report; raises only `NotSetUp`.
 
-    A crash at any point loses nothing: what was not stored is fetched again next time.
+    (Also for a phone that was set up before registries had a root key, and has to pin it first.) A crash at
+    any point loses nothing: what was not stored is fetched again next time.
     """
     now = clock()
     store.forget(now)
@@ -99,12 +96,9 @@ def poll(
         pause = Throttled(
             "the registry asked for a pause that is not over", status=429, retry_at=state.retry_at
         )
-        run.fail(index_path(run.region), pause)
-    else:
-        try:
-            run.read_files(run.fetch_index(state))
-        except _EXPECTED as error:
-            run.fail(index_path(run.region), error)
+        run.fail(run.newest.path, pause)
+    elif (index := run.fetch_index()) is not None:
+        run.read_files(index)
     return run.finish(random_bytes)
 
 
@@ -116,45 +110,42 @@ class _Run:
         self._transport = transport
         self._now = now
         self._progress = progress
-        self._registration = store.registration()
-        self.region = self._registration.region
-        self._trust = decode_trust(self._registration.trust)
-        self._trust_was_refreshed = False
-        self._known = store.known_keys()
-        self._matched = {exposure.key_data for exposure in store.exposures() if not exposure.withdrawn}
-        self._own = {key.key_data for key in store.own_keys()}
         self._failures: list[Failure] = []
+        self._warnings: list[Failure] = []
+        self._pinned = PinnedTrust(store, transport, now=now, fail=self.fail, warn=self._warn)
+        self.newest = NewestIndex(store, transport, self._pinned, now=now, warn=self._warn)
+        self._look_up()
+        self._proof: IndexProof | None = None
         self._exposures: list[Exposure] = []
-        self._index_changed = False
         self._withdrawn = self._files_read = self._files_unread = self._keys_read = 0
-        self._key_change: KeyChange | None = None
 
     def fail(self, path: str, error: RegistryError) -> None:
         self._failures.append(Failure(path, error))
 
-    def fetch_index(self, state: PollState) -> Index:
-        """The newest index, checked and remembered, so that an older one is never believed afterwards."""
-        url = f"{self._registration.base_url}/{index_path(self.region)}"
-        known = state.index_content
-        # Computed, not echoed: a tag of the registry's choosing could be another one for every phone.
-        headers = {"If-None-Match": f'"{sha256(known).hexdigest()}"'} if known else {}
-        answer = self._transport.get(url, headers, MAX_INDEX_BYTES)
-        if answer.status == 304 and known:
-            content = known
-        elif answer.status == 200:
-            content = answer.body
-        else:
-            raise unexpected(answer, "the index", self._now)
-        index = decode_index(content)
-        previous = decode_index(known) if known else None
-        check_index(index, region=self.region, previous=previous, now=self._now)
-        self._index_changed = content != known
-        if self._index_changed:
-            listed = [file.sha256 for window in index.windows for file in window.files]
-            with self._store.all_or_nothing():
-                self._store.put_poll_state(replace(state, index_content=content))
-                self._store.forget_files(except_for=listed)
+    def _warn(self, path: str, error: RegistryError) -> None:
+        self._warnings.append(Failure(path, error))
+
+    def fetch_index(self) -> Index | None:
+        """The newest index, or None if there is none to be believed."""
+        try:
+            self._pinned.keep_fresh()
+        except Distrusted as error:
+            self.fail(TRUST_NOTE_PATH, error)
+            return None
+        try:
+            index = self.newest.fetch()
+        except _EXPECTED as error:
+            self.fail(self.newest.path, error)
+            return None
+        self._proof = self.newest.proof
+        # What an unproven file said may just have been forgotten.
+        self._look_up()
         return index
+
+    def _look_up(self) -> None:
+        self._known = self._store.known_keys()
+        self._matched = {exposure.key_data for exposure in self._store.exposures() if not exposure.withdrawn}
+        self._own = {key.key_data for key in self._store.own_keys()}
 
     def read_files(self, index: Index) -> None:
         """Reads every file that was not read before, oldest first, each on its own."""
@@ -172,6 +163,8 @@ class _Run:
                 silent = 0
             except _EXPECTED as error:
                 self.fail(f"{EXPOSURES}/{file.path}", error)
+                if isinstance(error, UnloggedFile):
+                    self.newest.keep_evidence(error)
                 silent = silent + 1 if isinstance(error, NoAnswer) else 0
                 if silent >= MAX_SILENT_FILES or (isinstance(error, Throttled) and error.retry_at):
                     break
@@ -184,7 +177,7 @@ class _Run:
     def _read_file(self, window: IndexWindow, file: IndexFile, table: SightingTable) -> None:
         if file.size > MAX_FILE_BYTES:
             raise TooLarge(f"{file.path} has {file.size} bytes; no honest file needs so many")
-        url = f"{self._registration.base_url}/{EXPOSURES}/{file.path}"
+        url = f"{self._pinned.base_url}/{EXPOSURES}/{file.path}"
         answer = self._transport.get(url, {}, file.size)
         if answer.status != 200:
             raise unexpected(answer, file.path, self._now)
@@ -198,7 +191,9 @@ class _Run:
             own=self._own,
         )
         # A crash before this line: the file is fetched again. After it: never.
-        self._store.keep_outcome(outcome, sha256=file.sha256, window_end=window.end)
+        self._store.keep_outcome(
+            outcome, sha256=file.sha256, window_end=window.end, is_proven=self.newest.is_proven
+        )
         self._keys_read += len(export.keys) + len(export.revised_keys)
         # Matched and revoked within one poll: nobody has been warned, so there is nothing to take back.
         unannounced = {exposure.key_data for exposure in self._exposures}
@@ -211,38 +206,23 @@ class _Run:
 
     def _verify(self, content: bytes, file: IndexFile, window: IndexWindow) -> ExportFile:
         def verify() -> ExportFile:
-            trusted = trusted_keys(self._trust, window, now=self._now)
-            return verify_file(content, file, window, region=self.region, trusted=trusted, now=self._now)
+            trusted = trusted_keys(self._pinned.trust, window, now=self._now)
+            region = self._pinned.region
+            return verify_file(content, file, window, region=region, trusted=trusted, now=self._now)
 
         try:
             return verify()
         except UntrustedKey:
             # The registry's keys may have been changed: ask once in a poll, whatever the number of files.
-            if self._trust_was_refreshed or not self._refresh_trust():
+            if not self._pinned.refresh():
                 raise
             return verify()
-
-    def _refresh_trust(self) -> bool:
-        """Whether newer trust material was fetched, accepted and pinned."""
-        self._trust_was_refreshed = True
-        try:
-            content, fetched = fetch_trust(self._transport, self._registration.base_url, now=self._now)
-            change = check_next_trust(self._trust, fetched, region=self.region)
-        except _EXPECTED as error:
-            self.fail(TRUST_PATH, error)
-            return False
-        self._registration = replace(self._registration, trust=content)
-        with self._store.all_or_nothing():
-            self._store.put_registration(self._registration)
-        self._trust = fetched
-        self._key_change = change if change.added or change.removed else None
-        return True
 
     def finish(self, random_bytes: RandomBytes) -> PollReport:
         """Remembers how it went, and says when to come again."""
         pauses = [
             failure.error.retry_at
-            for failure in self._failures
+            for failure in (*self._failures, *self._warnings)
             if isinstance(failure.error, Throttled) and failure.error.retry_at is not None
         ]
         retry_at = max(pauses, default=None)
@@ -260,14 +240,17 @@ class _Run:
             )
         next_poll_at = self._now + _pause(failed_polls, int.from_bytes(random_bytes(4), "big") / 2**32)
         return PollReport(
-            index_changed=self._index_changed,
+            index_changed=self.newest.has_changed,
             files_read=self._files_read,
             files_unread=self._files_unread,
             keys_read=self._keys_read,
             exposures=tuple(self._exposures),
             withdrawn=self._withdrawn,
             failures=tuple(self._failures),
-            key_change=self._key_change,
+            warnings=tuple(self._warnings),
+            proof=self._proof,
+            is_proven=self._proof is not None and self.newest.is_proven,
+            key_change=self._pinned.key_change,
             retry_at=retry_at,
             next_poll_at=max(next_poll_at, retry_at or 0.0),
         )

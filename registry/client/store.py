@@ -17,15 +17,28 @@ from typing import Any, Self
 
 from registry.client.failures import NotSetUp
 from registry.client.match import Exposure, KnownKey, Outcome
-from registry.client.remembered import SCHEMA, SCHEMA_VERSION, PendingUpload, PollState, Registration
+from registry.client.remembered import (
+    SCHEMA_STEPS,
+    Evidence,
+    KeptReceipt,
+    LogHead,
+    PendingUpload,
+    PollState,
+    Registration,
+)
 from registry.client.sightings import Sighting
 from registry.protocol.intervals import INTERVALS_PER_DAY, day_start, interval_at, utc_date
 from registry.protocol.keys import ReportType, TemporaryExposureKey
 
 OWN_KEY_DAYS = 14
 SIGHTING_DAYS = 21
+RECEIPT_DAYS = 21
+"""After the newest key's validity: as long as the registry keeps keys."""
 PENDING_UPLOAD_SECONDS = 48 * 3600
 """No code, token or certificate lives that long: an older upload cannot be finished any more."""
+
+MAX_EVIDENCE = 8
+"""Of each kind: whoever answers in the registry's place must not fill the phone, nor push out the first."""
 
 _SQLITE_HEADER = b"SQLite format 3\0"
 
@@ -76,15 +89,14 @@ class PhoneStore:
     def _prepare(self, path: Path) -> None:
         with self.all_or_nothing():
             (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-            if version == SCHEMA_VERSION:
-                return
             tables = self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-            if version != 0 or tables != (0,):
+            if version > len(SCHEMA_STEPS) or (version == 0 and tables != (0,)):
                 raise NotSetUp(f"{path} is not a phone's store of this version; name another with --store")
-            for statement in SCHEMA.split(";"):
-                self._connection.execute(statement)
-            self._connection.execute("INSERT INTO poll_state (only, failed_polls) VALUES (1, 0)")
-            self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            # A crash between the steps leaves the store as it was: they are one transaction.
+            for step in SCHEMA_STEPS[version:]:
+                for statement in step.split(";"):
+                    self._connection.execute(statement)
+            self._connection.execute(f"PRAGMA user_version = {len(SCHEMA_STEPS)}")
 
     @contextmanager
     def all_or_nothing(self) -> Iterator[None]:
@@ -98,7 +110,7 @@ class PhoneStore:
         self._connection.execute("COMMIT")
 
     def forget(self, now: float) -> None:
-        """Deletes keys, sightings, matches and uploads whose time is over at `now`."""
+        """Deletes keys, sightings, matches, uploads and receipts whose time is over at `now`."""
         today = day_start(interval_at(now))
         oldest_day = utc_date(now) - timedelta(days=SIGHTING_DAYS)
         statements: list[tuple[str, float | str]] = [
@@ -114,6 +126,10 @@ class PhoneStore:
             ),
             ("DELETE FROM exposure WHERE day < ?", oldest_day.isoformat()),
             ("DELETE FROM pending_upload WHERE agreed_at < ?", now - PENDING_UPLOAD_SECONDS),
+            (
+                "DELETE FROM receipt WHERE newest_key_end <= ?",
+                interval_at(now) - RECEIPT_DAYS * INTERVALS_PER_DAY,
+            ),
         ]
         with self.all_or_nothing():
             for statement, limit in statements:
@@ -126,7 +142,7 @@ class PhoneStore:
         row = self._row("registration", Registration)
         if row is None:
             raise NotSetUp("this phone is not set up: run `init ADDRESS` for it")
-        return Registration(*row[:6], *(bool(mark) for mark in row[6:]))
+        return Registration(*row[:6], *(bool(mark) for mark in row[6:8]), *row[8:])
 
     def is_set_up(self) -> bool:
         """Whether `registration` would answer."""
@@ -180,6 +196,15 @@ class PhoneStore:
         """The cursor: SHA-256 (hex) of every file whose matches are stored."""
         return {sha256 for (sha256,) in self._connection.execute("SELECT sha256 FROM read_file")}
 
+    def unproven_files(self) -> set[str]:
+        """SHA-256 (hex) of every file that was read without a full proof, since there was one."""
+        return {sha256 for (sha256,) in self._connection.execute("SELECT sha256 FROM unproven_file")}
+
+    def forget_what_was_read(self) -> None:
+        """Deletes cursor, known keys and matches: all that is listed is fetched and matched anew."""
+        for table in ("read_file", "known_key", "exposure"):
+            self._connection.execute(f"DELETE FROM {table}")  # noqa: S608  # names from this line
+
     def forget_files(self, *, ending_after: float | None = None, except_for: Iterable[str] = ()) -> None:
         """Takes files out of the cursor: those of windows ending after a time, else all but those named."""
         if ending_after is not None:
@@ -201,10 +226,11 @@ class PhoneStore:
             for key_data, day, report_type, count, withdrawn in rows
         ]
 
-    def keep_outcome(self, outcome: Outcome, *, sha256: str, window_end: int) -> None:
+    def keep_outcome(self, outcome: Outcome, *, sha256: str, window_end: int, is_proven: bool = True) -> None:
         """Stores what a file means and advances the cursor over it, in one transaction.
 
-        A crash before the commit leaves neither: the file is read again and means the same.
+        `is_proven` says whether the index that lists it had a full proof. A crash before the commit leaves
+        neither: the file is read again and means the same.
         """
         with self.all_or_nothing():
             self._connection.executemany(
@@ -223,6 +249,40 @@ class PhoneStore:
                 [(int(kind), key_data) for key_data, kind in outcome.report_types.items()],
             )
             self._connection.execute("INSERT OR REPLACE INTO read_file VALUES (?, ?)", (sha256, window_end))
+            if not is_proven:
+                self._connection.execute("INSERT OR IGNORE INTO unproven_file VALUES (?)", (sha256,))
+
+    # The log, and what must not have been shown
+
+    def log_head(self) -> LogHead | None:
+        """The newest one that had a full proof."""
+        row = self._row("log_head", LogHead)
+        return LogHead(*row) if row else None
+
+    def put_log_head(self, head: LogHead) -> None:
+        """Replaces what is there. From now on no read file counts as unproven."""
+        self._put("log_head", head)
+        self._connection.execute("DELETE FROM unproven_file")
+
+    def forget_cosignature_time(self) -> None:
+        """For when another policy says what a quorum is."""
+        self._connection.execute("UPDATE log_head SET cosigned_at = NULL")
+
+    def keep_evidence(self, evidence: Evidence) -> None:
+        """Does nothing if the same was offered before, or if there are `MAX_EVIDENCE` of its kind."""
+        self._connection.execute(
+            "INSERT INTO evidence (found_at, kind, words, believed, offered) SELECT ?, ?, ?, ?, ? "
+            "WHERE NOT EXISTS (SELECT 1 FROM evidence WHERE kind = ? AND offered = ?) "
+            "AND (SELECT count(*) FROM evidence WHERE kind = ?) < ?",
+            (*astuple(evidence), evidence.kind, evidence.offered, evidence.kind, MAX_EVIDENCE),
+        )
+
+    def evidence(self) -> list[Evidence]:
+        """All that is kept, in the order in which it was found."""
+        rows = self._connection.execute(
+            "SELECT found_at, kind, words, believed, offered FROM evidence ORDER BY number"
+        )
+        return [Evidence(*row) for row in rows]
 
     # Uploads
 
@@ -243,6 +303,19 @@ class PhoneStore:
 
     def put_revision_token(self, token: str) -> None:
         self._connection.execute("INSERT OR REPLACE INTO revision_token VALUES (1, ?)", (token,))
+
+    def keep_receipt(self, receipt: KeptReceipt) -> None:
+        """Does nothing if it is there already."""
+        self._connection.execute("INSERT OR IGNORE INTO receipt VALUES (?, ?, ?, ?, ?)", astuple(receipt))
+
+    def receipts(self) -> list[KeptReceipt]:
+        """All that are kept, the one with the newest keys first."""
+        rows = self._connection.execute("SELECT * FROM receipt ORDER BY newest_key_end DESC, commitment")
+        return [KeptReceipt(*row) for row in rows]
+
+    def forget_receipts(self) -> int:
+        """Deletes them all; returns how many."""
+        return self._connection.execute("DELETE FROM receipt").rowcount
 
     # The tables of one row. Names come from the dataclasses above, never from outside.
 

@@ -39,6 +39,9 @@ CARD_TEXTS: Mapping[Language, Mapping[str, str]] = {
     },
 }
 
+UPLOAD_TEXTS_VERSION = "2026-11"
+"""Stands in every consent record: a new wording of what is shown before a person agrees is a new version."""
+
 UPLOAD_TEXTS: Mapping[Language, Mapping[str, str]] = {
     "en": {
         "heading": "If you agree, this phone shares the keys of these days (UTC):",
@@ -100,11 +103,29 @@ PHONE_TEXTS: Mapping[Language, Mapping[str, str]] = {
         "too_old": "Left out because they are older than 21 days: {count}.",
         "staged_meeting": "STAGED: a meeting of a past day was entered by hand; the card says so from now "
         "on.",
+        "fingerprint": "Fingerprint of the registry's root key: {fingerprint}",
+        "compare": "Compare it with the one that the health authority gives out: on paper, on its own pages, "
+        "by telephone, but not from this registry.",
+        "same": "Is it the same, all eight groups?",
+        "not_compared": "NOT COMPARED: nobody has said that this is the registry's fingerprint. Only a "
+        "demonstration may go without; --fingerprint says it.",
+        "proven": "Proven: the newest index of the registry's log, {size} leaves; cosigned by {cosigned} of "
+        "{witnesses} witnesses, by enough of them at {time}.",
+        "proven_alone": "Proven: the newest index of the registry's log, {size} leaves, of {time}. Its "
+        "policy asks for no witness.",
+        "not_proven": "NOT PROVEN by the log this time: that is borne with for a while only.",
+        "warning": "Warning: {words}",
+        "no_evidence": "This phone was shown nothing that speaks against the registry.",
+        "evidence": "{time}, {kind}: {words}",
+        "believed": "What this phone had believed:",
+        "offered": "What it was shown then:",
+        "evidence_advice": "Give all of it to an auditor: the signatures in it prove who said what.",
         "nothing_new": "Nothing new.",
         "read": "Files read: {files}, with {keys} keys.",
         "met": "This phone was near a person found positive on: {days}.",
         "withdrawn": "Warnings withdrawn: {count}.",
         "unread": "Files left for the next poll: {count}.",
+        "receipts_forgotten": "Receipts forgotten: {count}. They cannot be had again.",
         "pause": "The registry asks to be left alone until {time}.",
         "next": "Next poll: {time}.",
     },
@@ -118,11 +139,29 @@ PHONE_TEXTS: Mapping[Language, Mapping[str, str]] = {
         "own": "因属本机所发而略去：{count} 个。",
         "too_old": "因超过 21 天而略去：{count} 个。",
         "staged_meeting": "情景演示：手工录入了过去某日的相遇；此后卡上将注明。",
+        "fingerprint": "登记系统根公钥的指纹：{fingerprint}",
+        "compare": "请与卫生机构公布的指纹核对：以其书面材料、其自有网页或电话为准，"
+        "不要以本登记系统的页面为准。",
+        "same": "八组是否完全一致？",
+        "not_compared": "未经核对：尚无人确认此指纹属于该登记系统。仅演示可以不核对；"
+        "请用 --fingerprint 给出。",
+        "proven": "已证明：此为登记系统日志中最新的索引，共 {size} 个叶子；"
+        "{witnesses} 个见证方中有 {cosigned} 个已联署，达到法定数的时间：{time}。",
+        "proven_alone": "已证明：此为登记系统日志中最新的索引，共 {size} 个叶子，时间：{time}。"
+        "其策略不要求见证方。",
+        "not_proven": "本次未得到日志的证明：仅在一段时间内容许。",
+        "warning": "警告：{words}",
+        "no_evidence": "本机未曾收到任何对登记系统不利的内容。",
+        "evidence": "{time}，{kind}：{words}",
+        "believed": "本机先前所相信的：",
+        "offered": "其后向本机出示的：",
+        "evidence_advice": "请将以上全部内容交给审计人员：其中的签名可证明出自何方。",
         "nothing_new": "没有新内容。",
         "read": "已读取文件：{files} 个，含密钥 {keys} 个。",
         "met": "本机曾在阳性者附近，日期：{days}。",
         "withdrawn": "已撤回的提醒：{count} 条。",
         "unread": "留待下次检查的文件：{count} 个。",
+        "receipts_forgotten": "已删除回执：{count} 份，无法再取得。",
         "pause": "登记系统要求在 {time} 之前不要再来查询。",
         "next": "下次检查：{time}。",
     },

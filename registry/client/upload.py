@@ -13,15 +13,22 @@ from datetime import date
 from registry.client.failures import (
     Mistyped,
     NothingToUpload,
-    Throttled,
-    UnexpectedStatus,
     UploadRefused,
     UploadUnderWay,
 )
+from registry.client.receipts import (
+    CONSENT_SALT_BYTES,
+    consent_members,
+    consent_record,
+    kept_receipt,
+    make_receipt,
+    with_report_type,
+)
+from registry.client.refusals import WRONG_AUTHORITY_CODES, read_refusal
 from registry.client.remembered import PendingUpload, Registration
 from registry.client.store import PhoneStore
-from registry.client.texts import printable
-from registry.client.transport import Answer, RandomBytes, Transport, unexpected
+from registry.client.texts import Language, printable
+from registry.client.transport import RandomBytes, Transport
 from registry.errors import Malformed
 from registry.protocol.codes import CODE_LENGTH, is_well_formed, normalise
 from registry.protocol.encoding import JsonObject, decode_json_object, encode_base64
@@ -41,9 +48,6 @@ ACCEPTED_TEST_TYPES = ("confirmed", "likely", "negative", "user-report")
 LONGEST_CODE = 64
 
 _START_BYTES = 4
-_RETRYABLE_CODES = {"internal_error", "maintenance_mode", "quota_exceeded", "unable_to_load_health_authority"}
-_WRONG_AUTHORITY_CODES = {"unknown_health_authority_id", "health_authority_missing_region_config"}
-_FIXABLE_CODES = {"unauthorized", "code_user_unauthorized"} | _WRONG_AUTHORITY_CODES
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +101,12 @@ def agree(
     clock: Clock,
     random_bytes: RandomBytes,
     leave_out: Collection[date] = (),
+    language: Language = "en",
 ) -> PendingUpload:
     """The person has seen `days_to_share` and agreed: fixes the keys and the first request. Sends nothing.
 
-    The keys of the UTC days in `leave_out` stay on the phone. The same code again returns the upload under
+    The keys of the UTC days in `leave_out` stay on the phone. What was agreed to, in `language`, is written
+    down in the consent record. The same code again returns the upload under
     way. Raises `Mistyped`, `UploadUnderWay` for another code, `NothingToUpload` if no key is left to share or
     the phone was set up without what an upload needs.
     """
@@ -110,7 +116,8 @@ def agree(
         if pending.code != code:
             raise UploadUnderWay("another upload is not finished: upload without a code to go on with it")
         return pending
-    check_can_upload(store.registration())
+    registration = store.registration()
+    check_can_upload(registration)
     keys = [
         key
         for key in store.own_keys()
@@ -118,14 +125,22 @@ def agree(
     ]
     if not keys:
         raise NothingToUpload("this phone has no keys that may be shared")
+    now = clock()
     pending = PendingUpload(
-        agreed_at=int(clock()),
+        agreed_at=int(now),
         code=code,
         hmac_key=random_bytes(HMAC_KEY_BYTES),
         keys=b"".join(
             key.key_data + key.rolling_start_interval_number.to_bytes(_START_BYTES, "big") for key in keys
         ),
         verify_request=_body({"code": code, "accept": ACCEPTED_TEST_TYPES}, random_bytes),
+        consent_record=consent_record(
+            (shared.day for shared in days_to_share(keys, now=now)),
+            language=language,
+            region=registration.region,
+            now=now,
+        ),
+        consent_salt=random_bytes(CONSENT_SALT_BYTES),
     )
     with store.all_or_nothing():
         store.put_pending_upload(pending)
@@ -168,20 +183,28 @@ class _Run:
         symptom_date = answer.text("symptomDate") if "symptomDate" in answer else None
         if symptom_date is not None:
             _onset_interval(symptom_date)
+        report_type = answer.text("testtype")
+        if pending.consent_record is not None:
+            pending = replace(pending, consent_record=with_report_type(pending.consent_record, report_type))
         mac = upload_mac(pending.hmac_key, map(_segment, _keys(pending)))
-        request = _body({"token": answer.text("token"), "ekeyhmac": encode_base64(mac)}, random_bytes)
+        members = {
+            "token": answer.text("token"),
+            "ekeyhmac": encode_base64(mac),
+            **consent_members(pending),
+        }
         return self._keep(
             replace(
                 pending,
-                report_type=answer.text("testtype"),
+                report_type=report_type,
                 symptom_date=symptom_date,
-                certificate_request=request,
+                certificate_request=_body(members, random_bytes),
             )
         )
 
     def certify(self, pending: PendingUpload, random_bytes: RandomBytes) -> PendingUpload:
-        """Token and the MAC of exactly these keys for a certificate."""
+        """Token, the MAC of exactly these keys and the hash of the consent record for a certificate."""
         answer = self._post("/api/certificate", pending.certificate_request or b"", with_api_key=True)
+        certificate = answer.text("certificate")
         members: dict[str, object] = {
             "temporaryExposureKeys": [
                 {
@@ -194,21 +217,27 @@ class _Run:
             ],
             "healthAuthorityID": self._registration.health_authority_id,
             "hmacKey": encode_base64(pending.hmac_key),
-            "verificationPayload": answer.text("certificate"),
+            "verificationPayload": certificate,
             "traveler": False,
         }
         if pending.symptom_date is not None:
             members["symptomOnsetInterval"] = _onset_interval(pending.symptom_date)
         if (revision_token := self._store.revision_token()) is not None:
             members["revisionToken"] = revision_token
-        return self._keep(replace(pending, publish_request=_body(members, random_bytes)))
+        return self._keep(
+            replace(
+                pending,
+                publish_request=_body(members, random_bytes),
+                receipt=make_receipt(pending, certificate),
+            )
+        )
 
     def publish(self, pending: PendingUpload) -> UploadReceipt:
         """Keys and certificate to the registry."""
         try:
             answer = self._post("/v1/publish", pending.publish_request or b"", with_api_key=False)
         except UploadRefused as refused:
-            if refused.code in _WRONG_AUTHORITY_CODES:
+            if refused.code in WRONG_AUTHORITY_CODES:
                 # The request names the authority. It is built anew for the right one: the request before it
                 # gets a certificate again, so the code is not lost.
                 self._keep(replace(pending, publish_request=None))
@@ -225,8 +254,13 @@ class _Run:
             warnings=tuple(map(printable, answer.texts("warnings") if "warnings" in answer else ())),
             partial=printable(answer.text("error")) if "error" in answer else None,
         )
+        # For an upload that brought no new key the registry keeps no receipt either.
+        newest_key_end = max(key.end_interval_number for key in _keys(pending))
+        kept = kept_receipt(pending, newest_key_end=newest_key_end) if keys_taken else None
         with self._store.all_or_nothing():
             self._store.put_revision_token(revision_token)
+            if kept is not None:
+                self._store.keep_receipt(kept)
             self._store.drop_pending_upload()
         return receipt
 
@@ -243,39 +277,11 @@ class _Run:
         answer = self._transport.post(self._registration.device_url + path, headers, body, MAX_ANSWER_BYTES)
         if answer.status == 200:
             return decode_json_object(answer.body, path)
-        refused = _refusal(answer, path, self._now)
+        refused = read_refusal(answer, path, self._now)
         if isinstance(refused, UploadRefused) and refused.final:
             with self._store.all_or_nothing():
                 self._store.drop_pending_upload()
         raise refused
-
-
-def _refusal(answer: Answer, path: str, now: float) -> UploadRefused | UnexpectedStatus:
-    """The typed error for an answer that is not 200."""
-    failed = unexpected(answer, path, now)
-    code, text = _error_code(answer.body)
-    if answer.status == 401 and not code:
-        code = "unauthorized"
-    if (
-        not 400 <= answer.status < 500
-        or isinstance(failed, Throttled)
-        or not code
-        or code in _RETRYABLE_CODES
-    ):
-        return failed
-    message = f"the registry refused the upload: {code} ({text})" if text else f"refused: {code}"
-    return UploadRefused(code, message, status=answer.status, final=code not in _FIXABLE_CODES)
-
-
-def _error_code(body: bytes) -> tuple[str, str]:
-    """(`errorCode` of the verification server or `code` of the key server, `error`), empty where missing."""
-    try:
-        members: Mapping[str, object] = decode_json_object(body, "the refusal").as_dict()
-    except Malformed:
-        # Not ours to read (a proxy's page, plain text): then the status alone speaks.
-        return "", ""
-    code = members.get("errorCode") or members.get("code") or ""
-    return printable(str(code)), printable(str(members.get("error") or ""))
 
 
 def read_code(text: str) -> str:

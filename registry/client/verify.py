@@ -11,15 +11,15 @@ Of an index (its windows are without a gap already, `decode_index` sees to that)
 
 Of a file:
 
- 1. Size and SHA-256 are those of the index.
+ 1. Size and SHA-256 are those of the index, also if a trusted key signed it.
  2. The zip holds exactly the two entries, unpacks to no more than is allowed, begins with the header.
  3. There is a signature for each one announced, at least one by a trusted key, and no trusted key's is wrong.
  4. Region and window are those under which the index lists it.
  5. Every key is one that phones can use, and there are not too many.
  6. Every key's validity ended at least two hours before the window did: phones witness the embargo.
 
-Nothing of a file that fails is matched. The index itself carries no signature: who forges it can hide
-windows until the expiry of the last true one, but cannot make a phone believe a key.
+Nothing of a file that fails is matched. The index itself carries no signature: that it is the registry's
+newest, the same for everyone, is proven by the log (`registry.client.proof`).
 """
 
 from collections.abc import Mapping
@@ -34,11 +34,12 @@ from registry.client.failures import (
     RolledBack,
     SequenceGap,
     TooEarly,
+    UnloggedFile,
     WrongFile,
 )
 from registry.client.risk import HORIZON_DAYS
 from registry.client.sightings import CLOCK_TOLERANCE_SECONDS
-from registry.errors import Malformed
+from registry.errors import Distrusted, Malformed
 from registry.protocol.certificate import load_public_key
 from registry.protocol.export_file import ExportFile, check_export, read_zip, verify_signatures
 from registry.protocol.index import GAEN_ZIP, Index, IndexFile, IndexWindow
@@ -151,14 +152,18 @@ def verify_file(
 ) -> ExportFile:
     """What the file says, once all of it holds.
 
-    Raises `HashMismatch`, `WrongFile`, `TooEarly`, `Malformed`, `BadSignature` or `UntrustedKey`.
+    Raises `HashMismatch`, `UnloggedFile`, `WrongFile`, `TooEarly`, `Malformed`, `BadSignature` or
+    `UntrustedKey`.
     """
     if file.format != GAEN_ZIP:
         raise Malformed(f"{file.path} is of the format {file.format[:40]}, which this phone cannot read")
-    if len(content) != file.size:  # 1
-        raise HashMismatch(f"{file.path} has {len(content)} bytes, the index says {file.size}")
-    if sha256(content).hexdigest() != file.sha256:
-        raise HashMismatch(f"{file.path} is not the file that the index announces")
+    if len(content) != file.size or sha256(content).hexdigest() != file.sha256:  # 1
+        if _is_signed(content, trusted):
+            raise UnloggedFile(
+                f"{file.path} is signed by a trusted key, but is not the file that the index names: it was "
+                "altered on its way, or somebody else has the key"
+            )
+        raise HashMismatch(f"{file.path} is not the file that the index names")
     export, export_bin, signatures = read_zip(content)  # 2, 3
     verify_signatures(export_bin, signatures, trusted)  # 3
     if export.region != region:  # 4
@@ -174,3 +179,12 @@ def verify_file(
     if any(key.end_interval_number > latest_end for key in (*export.keys, *export.revised_keys)):  # 6
         raise TooEarly(f"{file.path} holds a key that was valid less than two hours before its window's end")
     return export
+
+
+def _is_signed(content: bytes, trusted: TrustedKeys) -> bool:
+    try:
+        _, export_bin, signatures = read_zip(content)
+        verify_signatures(export_bin, signatures, trusted)
+    except (Malformed, Distrusted):
+        return False
+    return True

@@ -7,18 +7,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from registry.cli.phone import Surroundings, phone
-from registry.client import Answer
+from registry.cli.phone import phone
+from registry.cli.phone_surroundings import Surroundings
+from registry.client import Answer, PhoneStore
 from registry.client.failures import NoAnswer
-from registry.client.texts import CARD_TEXTS, UPLOAD_TEXTS
+from registry.client.remembered import KeptReceipt
+from registry.client.texts import CARD_TEXTS, PHONE_TEXTS, UPLOAD_TEXTS
 from registry.protocol.codes import new_code
+from registry.protocol.encoding import decode_base64
 from registry.protocol.index import EXPOSURES
+from registry.protocol.trust_note import fingerprint
 from tests.clock import FakeClock
+from tests.protocol.note_signers import ed25519_signer
+from tests.simulated_log import FINGERPRINT, ROOT
 from tests.simulator import BASE_URL, Simulator, answer_json
 
 CODE = new_code(lambda limit: 9_876_543_210_987 % limit)
@@ -126,6 +133,102 @@ def test_two_phones_that_are_not_staged_meet_today(
     type_in("b", "poll")
     assert json.loads(type_in("b", "card", "--json").stdout)["exposed_on"] == "2026-06-15"
     assert CARD_TEXTS["en"]["staged"] not in type_in("b", "card").output
+
+
+def other_fingerprint() -> str:
+    return FINGERPRINT[:-1] + ("0" if FINGERPRINT[-1] != "0" else "1")
+
+
+def test_a_fingerprint_that_was_given_is_compared(type_in: Type, demo: Simulator) -> None:
+    told = FINGERPRINT.upper().replace("-", " ")
+    said = type_in("a", "init", BASE_URL, "--demo", "--fingerprint", told).output
+    assert PHONE_TEXTS["en"]["fingerprint"].format(fingerprint=FINGERPRINT) in said
+    assert "NOT COMPARED" not in said
+    refused = type_in("b", "init", BASE_URL, "--demo", "--fingerprint", other_fingerprint(), expect=1).output
+    assert f"has the fingerprint {FINGERPRINT}, not the one that was given" in refused
+    assert "not set up" in type_in("b", "card", expect=1).output
+
+
+@pytest.mark.parametrize(("answer", "expect"), [("y\n", 0), ("n\n", 1), ("\n", 1)])
+def test_without_one_it_is_shown_and_the_person_asked(
+    answer: str, expect: int, type_in: Type, demo: Simulator
+) -> None:
+    demo.profile = "production"
+    said = type_in("a", "init", BASE_URL, keyboard=answer, expect=expect).output
+    for text in (FINGERPRINT, PHONE_TEXTS["en"]["compare"], PHONE_TEXTS["en"]["same"]):
+        assert text in said
+    if expect:
+        assert "nothing was pinned" in said
+        assert "not set up" in type_in("a", "card", expect=1).output
+
+
+def test_where_nobody_can_be_asked_only_a_demonstration_goes_on(type_in: Type, demo: Simulator) -> None:
+    said = type_in("a", "init", BASE_URL, "--demo").output
+    assert PHONE_TEXTS["en"]["not_compared"] in said
+    demo.profile = "production"
+    refused = type_in("b", "init", BASE_URL, expect=1).output
+    assert "give it with --fingerprint" in refused
+    assert "not set up" in type_in("b", "card", expect=1).output
+
+
+def test_a_root_key_that_is_pinned_is_not_asked_about_again(type_in: Type, demo: Simulator) -> None:
+    demo.profile = "production"
+    type_in("a", "init", BASE_URL, "--fingerprint", FINGERPRINT)
+    again = type_in("a", "init", BASE_URL).output
+    assert PHONE_TEXTS["en"]["same"] not in again
+    assert "NOT COMPARED" not in again
+
+
+def test_another_root_key_is_refused_until_its_fingerprint_is_given(type_in: Type, demo: Simulator) -> None:
+    type_in("a", "init", BASE_URL, "--demo")
+    demo.log.roots = [ed25519_signer(ROOT.name)]
+    changed = fingerprint(demo.log.roots[0].key.vkey)
+    assert "--fingerprint" in type_in("a", "init", BASE_URL, expect=1).output, "a demonstration's neither"
+    said = type_in("a", "init", BASE_URL, "--fingerprint", changed).output
+    assert changed in said
+    assert "cosigned by 3 of 3 witnesses" in type_in("a", "poll").output
+
+
+@pytest.mark.usefixtures("two_phones")
+def test_a_poll_says_what_was_proven_and_warns_of_what_was_not(
+    type_in: Type, demo: Simulator, clock: FakeClock
+) -> None:
+    demo.publish()
+    said = type_in("b", "poll").output
+    assert "Proven: the newest index of the registry's log, 2 leaves; cosigned by 3 of 3 witnesses" in said
+    assert "at 2026-06-15 12:00 UTC" in said
+    demo.log.awake("witness.example/0")
+    clock.advance(60)
+    demo.publish()
+    polled = type_in("b", "poll")
+    assert PHONE_TEXTS["en"]["not_proven"] in polled.stdout
+    assert "index.json.tlog-proof: QuorumMissing: 1 of the log's 3 witnesses cosigned" in polled.stderr
+    assert PHONE_TEXTS["zh"]["not_proven"] in type_in("b", "--lang", "zh", "poll").stdout
+
+
+def test_a_log_without_witnesses_says_so(type_in: Type, demo: Simulator) -> None:
+    demo.log.quorum = None
+    type_in("a", "init", BASE_URL, "--demo")
+    demo.publish()
+    assert "Its policy asks for no witness." in type_in("a", "poll").output
+    assert "其策略不要求见证方" in type_in("a", "--lang", "zh", "poll").output
+
+
+@pytest.mark.usefixtures("two_phones")
+def test_evidence_is_printed_to_the_line(type_in: Type, demo: Simulator) -> None:
+    assert PHONE_TEXTS["en"]["no_evidence"] in type_in("b", "evidence").output
+    demo.publish()
+    type_in("b", "poll")
+    believed = demo.log.proof()
+    demo.log = demo.log.branch(1)
+    demo.index_override = demo.index(expires_at=int(demo.clock()) + 3600)
+    refused = type_in("b", "poll", expect=1).output
+    assert "index.json.tlog-proof: SplitView:" in refused
+    said = type_in("b", "evidence").output
+    assert "2026-06-15 12:00 UTC, SplitView:" in said
+    assert believed.decode().partition("\n\n")[2] in said
+    assert demo.log.proof().decode() in said
+    assert PHONE_TEXTS["zh"]["evidence_advice"] in type_in("b", "--lang", "zh", "evidence").output
 
 
 def test_demonstration_trust_needs_the_word_for_it(type_in: Type, tmp_path: Path) -> None:
@@ -292,7 +395,7 @@ def test_what_an_upload_lacks_is_told_before_anything_is_asked(type_in: Type, tm
 def test_failures_of_a_poll_are_listed_by_kind_and_the_rest_is_read(type_in: Type, demo: Simulator) -> None:
     bad = f"{EXPOSURES}/{demo.publish()}"
     demo.publish()
-    demo.files[bad] = demo.files[bad][:-1] + b"x"
+    demo.files[bad] = b"x" + demo.files[bad][1:]
     result = type_in("b", "poll", expect=1)
     assert f"{bad}: HashMismatch:" in result.output
     assert "Files read: 1" in result.output
@@ -446,3 +549,21 @@ def test_a_phone_loads_no_server() -> None:
     )
     outcome = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (outcome.stdout, outcome.stderr) == ("[]\n", "")
+
+
+@pytest.mark.usefixtures("two_phones")
+def test_receipts_are_printed_for_programs_and_forgotten_when_the_person_wants_it(
+    type_in: Type, clock: FakeClock, tmp_path: Path
+) -> None:
+    assert json.loads(type_in("a", "receipt").output) == {"receipts": []}
+    content, record, salt = b'{"v":1}', b'{"language":"zh"}', bytes(range(32))
+    with PhoneStore.open(tmp_path / "a.db", now=clock()) as store, store.all_or_nothing():
+        newest_end = int(clock() // 600)
+        store.keep_receipt(KeptReceipt(sha256(content).digest(), content, record, salt, newest_end))
+    (shown,) = json.loads(type_in("a", "receipt").output)["receipts"]
+    assert decode_base64(shown["commitment"]) == sha256(shown["content"].encode()).digest()
+    hashed = decode_base64(shown["consent"]["salt"]) + shown["consent"]["record"].encode()
+    assert decode_base64(shown["consent"]["hash"]) == sha256(hashed).digest()
+    assert "forgotten: 1" in type_in("a", "receipt", "--forget").output
+    assert json.loads(type_in("a", "receipt").output) == {"receipts": []}
+    assert "0" in type_in("a", "--lang", "zh", "receipt", "--forget").output

@@ -11,11 +11,14 @@ import pytest
 from registry.client import Enrolment, Phone
 from registry.protocol.keys import ReportType, TemporaryExposureKey
 from tests.clock import FakeClock
+from tests.simulated_log import FINGERPRINT
 from tests.simulator import BASE_URL, Simulator
 
 MakePhone = Callable[..., Phone]
 
-ENROLMENT = Enrolment(BASE_URL, health_authority_id="authority", device_api_key="device-key")
+ENROLMENT = Enrolment(
+    BASE_URL, health_authority_id="authority", device_api_key="device-key", fingerprint=FINGERPRINT
+)
 
 
 @pytest.fixture

@@ -3,14 +3,21 @@
 Runs on both databases. The registry's own stories are told elsewhere; here stands what needs both ends.
 """
 
+import json
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from registry.client import Answer, Enrolment, Phone
 from registry.client.failures import NoAnswer, TooLarge, UploadRefused
+from registry.client.receipts import consent_hash
+from registry.models import Receipt, open_database
+from registry.protocol.receipt import decode_receipt
 from tests.clock import FakeClock
 from tests.world import World
 
@@ -64,6 +71,7 @@ def make_phone(world: World, wire: Wire, clock: FakeClock, tmp_path: Path) -> Ca
                 device_api_key=world.first_run["device_api_key"],
                 demonstration=True,
                 staged=True,
+                fingerprint=world.first_run["trust_fingerprint"],
             )
         )
         return phone
@@ -80,7 +88,9 @@ def met_at_noon(alice: Phone, bob: Phone) -> None:
 def test_from_a_code_to_an_orange_card(world: World, make_phone: Callable[[str], Phone]) -> None:
     alice, bob = make_phone("alice"), make_phone("bob")
     met_at_noon(alice, bob)
-    assert bob.poll().good
+    first = bob.poll()
+    assert first.good
+    assert first.is_proven
     assert bob.card().state == "green"
     alice.agree(world.issue()["code"])
     receipt = alice.upload()
@@ -88,6 +98,8 @@ def test_from_a_code_to_an_orange_card(world: World, make_phone: Callable[[str],
     world.next_window()
     report = bob.poll()
     assert (report.good, report.files_read, report.keys_read) == (True, 1, 14)
+    assert report.is_proven
+    assert report.warnings == ()
     assert bob.card().state == "orange"
 
 
@@ -98,8 +110,8 @@ def test_an_unchanged_index_costs_one_request_without_a_body(
     bob.poll()
     wire.sent.clear()
     report = bob.poll()
-    assert wire.sent == [("GET", "/exposures/XA/index.json")]
-    assert (report.good, report.index_changed) == (True, False)
+    assert wire.sent == [("GET", "/exposures/XA/index.json.tlog-proof")]
+    assert (report.good, report.is_proven, report.index_changed) == (True, True, False)
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -174,3 +186,75 @@ def test_a_negative_result_afterwards_withdraws_the_warning(
     assert bob.poll().withdrawn == 1
     card = bob.card()
     assert (card.state, len(card.withdrawn_on)) == ("green", 1)
+
+
+def receipts_of(world: World) -> list[Receipt]:
+    """What the collecting half keeps."""
+    engine = open_database(world.settings.collecting_database_url)
+    with Session(engine) as session:
+        found = list(session.scalars(select(Receipt)))
+    engine.dispose()
+    return found
+
+
+@pytest.mark.parametrize("step", [None, *STEPS])
+def test_phone_and_registry_keep_the_same_receipt_though_a_reply_was_lost(
+    step: str | None, world: World, wire: Wire, make_phone: Callable[[str], Phone]
+) -> None:
+    alice = make_phone("alice")
+    alice.agree(world.issue()["code"], language="zh")
+    if step is not None:
+        wire.lost.append(step)
+        with pytest.raises(NoAnswer):
+            alice.upload()
+    alice.upload()
+    (kept,) = alice.receipts()
+    (stored,) = receipts_of(world)
+    assert (kept.commitment, kept.content) == (stored.commitment, stored.content)
+    receipt = decode_receipt(kept.content)
+    assert kept.consent_salt is not None
+    assert kept.consent_record is not None
+    assert receipt.consent_hash == consent_hash(kept.consent_salt, kept.consent_record)
+    assert receipt.attestation is not None
+    record = json.loads(kept.consent_record)
+    assert (record["language"], record["report_type"], len(record["days"])) == ("zh", "confirmed", 15)
+
+
+def test_a_receipt_after_a_wrong_authority_is_that_of_the_certificate_that_was_used(
+    world: World, make_phone: Callable[[str], Phone], clock: FakeClock
+) -> None:
+    alice = make_phone("alice")
+    alice.set_up(Enrolment(BASE_URL, health_authority_id="org.example.wrong"))
+    alice.agree(world.issue()["code"])
+    with pytest.raises(UploadRefused):
+        alice.upload()
+    clock.advance(3600)  # the first certificate has expired: the registry renews it
+    alice.set_up(Enrolment(BASE_URL, health_authority_id=world.first_run["health_authority_id"]))
+    alice.upload()
+    assert [kept.commitment for kept in alice.receipts()] == [row.commitment for row in receipts_of(world)]
+
+
+def test_an_upload_that_only_changes_an_earlier_one_has_no_receipt_on_either_side(
+    world: World, make_phone: Callable[[str], Phone]
+) -> None:
+    alice = make_phone("alice")
+    alice.agree(world.issue("likely")["code"])
+    alice.upload()
+    alice.agree(world.issue("negative")["code"])
+    alice.upload()
+    assert len(alice.receipts()) == len(receipts_of(world)) == 1
+
+
+def test_an_upload_agreed_to_before_there_were_receipts_still_goes_through(
+    world: World, make_phone: Callable[[str], Phone]
+) -> None:
+    alice = make_phone("alice")
+    alice.agree(world.issue()["code"])
+    pending = alice.store.pending_upload()
+    assert pending is not None
+    with alice.store.all_or_nothing():
+        alice.store.put_pending_upload(replace(pending, consent_record=None, consent_salt=None))
+    assert alice.upload().keys_taken == 15
+    (kept,) = alice.receipts()
+    assert kept.consent_record is None
+    assert kept.content == receipts_of(world)[0].content

@@ -2,6 +2,7 @@
 
 import textwrap
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -10,10 +11,20 @@ import pytest
 
 import registry.client
 from registry.client import Answer, Enrolment, Phone
-from registry.client.failures import NoKeyForThatTime, NotSetUp, TrustRefused, UnexpectedStatus
-from registry.protocol.index import TRUST_PATH
+from registry.client.failures import (
+    NoKeyForThatTime,
+    NotSetUp,
+    TrustExpired,
+    TrustRefused,
+    UnexpectedStatus,
+)
+from registry.errors import Malformed
+from registry.protocol.index import TRUST_NOTE_PATH, TRUST_PATH
+from registry.protocol.trust_note import fingerprint
 from tests.client.conftest import ENROLMENT, MakePhone, as_published, meet
 from tests.clock import NOON_OF_JUNE_15, FakeClock
+from tests.protocol.note_signers import ed25519_signer
+from tests.simulated_log import FINGERPRINT, ROOT, SimulatedLog
 from tests.simulator import BASE_URL, Simulator
 
 DAY = 86_400
@@ -94,6 +105,92 @@ def test_without_trust_material_there_is_no_phone(
         assert not phone.store.is_set_up()
 
 
+def test_a_note_of_the_future_or_long_past_its_end_is_not_pinned(
+    simulator: Simulator, clock: FakeClock, tmp_path: Path
+) -> None:
+    now = int(clock())
+    with fresh(simulator, clock, tmp_path) as phone:
+        for issued_at, expires_at, kind in (
+            (now + 3 * 3600, now + DAY, TrustRefused),
+            (now - 9 * DAY, now - 7 * DAY, TrustExpired),
+        ):
+            note = simulator.trust_note(issued_at=issued_at, expires_at=expires_at)
+            simulator.faults[TRUST_NOTE_PATH] = Answer(200, {}, note)
+            with pytest.raises(kind):
+                phone.set_up(ENROLMENT)
+            assert not phone.store.is_set_up()
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (Answer(404, {}, b""), UnexpectedStatus),
+        (Answer(200, {}, b"<html>captive portal</html>"), Malformed),
+    ],
+)
+def test_without_the_roots_note_there_is_no_phone(
+    fault: Answer, kind: type[Exception], simulator: Simulator, clock: FakeClock, tmp_path: Path
+) -> None:
+    simulator.faults[TRUST_NOTE_PATH] = fault
+    with fresh(simulator, clock, tmp_path) as phone:
+        with pytest.raises(kind):
+            phone.set_up(ENROLMENT)
+        assert not phone.store.is_set_up()
+
+
+def test_material_that_the_note_is_not_about_is_not_pinned(
+    simulator: Simulator, clock: FakeClock, tmp_path: Path
+) -> None:
+    older = simulator.trust()
+    simulator.trusted.append(simulator.new_key("2"))
+    simulator.faults[TRUST_PATH] = Answer(200, {}, older)
+    with fresh(simulator, clock, tmp_path) as phone, pytest.raises(TrustRefused, match="about another one"):
+        phone.set_up(ENROLMENT)
+
+
+def test_a_fingerprint_is_compared_asked_about_or_missed(
+    simulator: Simulator, clock: FakeClock, tmp_path: Path
+) -> None:
+    unknown = replace(ENROLMENT, fingerprint=None)
+    shown: list[str] = []
+
+    def says(answer: bool | None) -> Callable[[str], bool | None]:
+        return lambda fingerprint: [shown.append(fingerprint), answer][1]  # type: ignore[func-returns-value]
+
+    with fresh(simulator, clock, tmp_path) as phone:
+        for answer in (False, None):
+            with pytest.raises(TrustRefused):
+                phone.set_up(unknown, confirm=says(answer))
+        with pytest.raises(TrustRefused, match="not the one that was given"):
+            phone.set_up(replace(ENROLMENT, fingerprint="0000"), confirm=says(True))
+        assert not phone.store.is_set_up()
+        result = phone.set_up(unknown, confirm=says(True))
+        assert (result.fingerprint, result.compared, result.change) == (FINGERPRINT, True, None)
+        assert shown == [FINGERPRINT] * 3
+        assert phone.set_up(unknown, confirm=says(False)).compared is None, "pinned: nobody is asked"
+
+
+def test_another_root_or_another_log_is_not_slipped_in_by_setting_up_again(
+    make_phone: MakePhone, simulator: Simulator
+) -> None:
+    simulator.profile = "demo"
+    alice = make_phone("alice")
+    pinned = alice.store.registration()
+    simulator.log.roots = [ed25519_signer(ROOT.name)]
+    again = Enrolment(BASE_URL, demonstration=True)
+    with pytest.raises(TrustRefused, match="nobody has compared"):
+        alice.set_up(again)
+    assert alice.store.registration() == pinned
+    changed = fingerprint(simulator.log.roots[0].key.vkey)
+    assert alice.set_up(replace(again, fingerprint=changed)).compared
+
+    simulator.log = SimulatedLog(simulator.clock, "XA", origin="elsewhere.example/keys")
+    simulator.log.roots = [ed25519_signer("elsewhere.example/keys/trust")]
+    other = fingerprint(simulator.log.roots[0].key.vkey)
+    with pytest.raises(TrustRefused, match="use another --store for another registry"):
+        alice.set_up(replace(again, fingerprint=other))
+
+
 def test_setting_up_again_renews_the_api_key_and_keeps_everything_else(
     make_phone: MakePhone, simulator: Simulator
 ) -> None:
@@ -101,7 +198,7 @@ def test_setting_up_again_renews_the_api_key_and_keeps_everything_else(
     keys = alice.own_keys()
     replacement = simulator.new_key("2")
     simulator.signers = simulator.trusted = [replacement]
-    change = alice.set_up(Enrolment(BASE_URL, device_api_key="newer"))
+    change = alice.set_up(Enrolment(BASE_URL, device_api_key="newer")).change
     assert change is not None
     assert (change.added, change.removed) == (("XA_export-2",), ("XA_export-1",))
     registration = alice.store.registration()
@@ -222,9 +319,9 @@ def test_orange_turns_green_after_a_fortnight(
 
 
 def test_the_packages_example_runs(
-    simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    simulator.clock, simulator.base_url, simulator.profile = time.time, "http://127.0.0.1:8000", "demo"
+    simulator = Simulator(time.time, profile="demo", base_url="http://127.0.0.1:8000")
     simulator.publish_nothing()
     monkeypatch.setattr(registry.client, "HttpTransport", lambda: simulator)
     monkeypatch.chdir(tmp_path)

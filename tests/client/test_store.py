@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from registry.client import Phone, PhoneStore, Sighting
+from registry.client import Evidence, Phone, PhoneStore, Sighting
 from registry.client.failures import NotSetUp
-from tests.client.conftest import MakePhone, as_published, meet
+from registry.client.remembered import SCHEMA_STEPS
+from registry.client.store import MAX_EVIDENCE
+from tests.client.conftest import ENROLMENT, MakePhone, as_published, meet
 from tests.clock import NOON_OF_JUNE_15 as NOW
 from tests.clock import FakeClock
-from tests.simulator import Simulator
+from tests.simulator import BASE_URL, Simulator
 
 DAY = 86_400
 
@@ -113,3 +115,63 @@ def test_no_secret_shows_in_a_traceback(make_phone: MakePhone) -> None:
     shown = repr(phone.store.registration()) + repr(phone.store.pending_upload())
     assert "device-key" not in shown
     assert "12345678" not in shown
+
+
+def test_a_store_of_the_first_version_is_opened_and_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "phone.db"
+    with sqlite3.connect(path) as old:
+        old.executescript(SCHEMA_STEPS[0])
+        old.execute("PRAGMA user_version = 1")
+        old.execute("INSERT INTO own_key VALUES (?, ?)", (int(NOW // 86_400) * 144, bytes(16)))
+        old.execute(
+            "INSERT INTO pending_upload VALUES (1, ?, 'code', x'00', x'00', x'00', NULL, NULL, NULL, NULL)",
+            (int(NOW),),
+        )
+    old.close()
+    for _ in range(2):
+        with PhoneStore.open(path, now=NOW) as store:
+            assert len(store.own_keys()) == 1
+            assert store.receipts() == []
+            pending = store.pending_upload()
+            assert pending is not None
+            assert (pending.code, pending.consent_record, pending.receipt) == ("code", None, None)
+
+
+def test_a_phone_of_the_first_release_goes_on_once_it_has_pinned_a_root_key(
+    simulator: Simulator, clock: FakeClock, tmp_path: Path
+) -> None:
+    path = tmp_path / "phone.db"
+    connection = sqlite3.connect(path)
+    connection.executescript(SCHEMA_STEPS[0])
+    connection.execute(
+        "INSERT INTO registration VALUES (1, ?, ?, 'XA', ?, 'authority', 'device-key', 0, 0)",
+        (BASE_URL, BASE_URL, b'{"profile":"production"}'),
+    )
+    connection.execute("INSERT INTO own_key VALUES (?, ?)", (int(NOW // 86_400) * 144, b"k" * 16))
+    connection.execute("INSERT INTO exposure VALUES (?, '2026-06-10', 1, 3, 0)", (b"e" * 16,))
+    connection.execute("PRAGMA user_version = 1")
+    connection.commit()
+    connection.close()
+
+    with Phone.open(path, simulator, clock=clock, random_bytes=lambda count: bytes(count)) as phone:
+        assert [key.key_data for key in phone.own_keys()] == [b"k" * 16]
+        assert phone.card().state == "orange"
+        with pytest.raises(NotSetUp, match=r"run `init https://keys\.example` for it again"):
+            phone.poll()
+        assert phone.set_up(ENROLMENT).compared
+        assert phone.poll().is_proven
+        assert [key.key_data for key in phone.own_keys()] == [b"k" * 16]
+
+
+def test_of_evidence_the_first_pieces_of_each_kind_stay(tmp_path: Path) -> None:
+    with PhoneStore.open(tmp_path / "phone.db", now=NOW) as store:
+        for number in range(3 * MAX_EVIDENCE):
+            store.keep_evidence(Evidence(NOW, "BadSignature", "words", None, number.to_bytes(2, "big")))
+        split = Evidence(NOW, "SplitView", "words", b"one", b"other")
+        for _ in range(2):
+            store.keep_evidence(split)
+        kept = store.evidence()
+    assert [piece.offered for piece in kept[:-1]] == [
+        number.to_bytes(2, "big") for number in range(MAX_EVIDENCE)
+    ]
+    assert kept[-1] == split

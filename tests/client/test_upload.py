@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from registry.protocol.codes import new_code
 from registry.protocol.encoding import decode_base64
 from tests.client.conftest import MakePhone
 from tests.clock import FakeClock
+from tests.simulated_log import FINGERPRINT
 from tests.simulator import BASE_URL, Simulator, answer_json
 
 CODE = new_code(lambda limit: 12_345_678_901_234 % limit)
@@ -211,7 +213,7 @@ def test_a_phone_that_cannot_upload_names_exactly_what_it_lacks(
     tmp_path: Path,
 ) -> None:
     with Phone.open(tmp_path / "bare.db", simulator, clock=clock, random_bytes=os.urandom) as bare:
-        bare.set_up(enrolment)
+        bare.set_up(replace(enrolment, fingerprint=FINGERPRINT))
         for ask in (bare.check_can_upload, lambda: bare.agree(CODE)):
             with pytest.raises(NothingToUpload) as refused:
                 ask()

@@ -11,7 +11,7 @@ from registry.client.risk import HORIZON_DAYS
 from registry.client.verify import check_index, trusted_keys
 from registry.errors import Distrusted
 from registry.protocol.index import Index, IndexFile, IndexWindow, decode_index, encode_index, export_name
-from registry.protocol.trust import TrustedKey, TrustMaterial
+from registry.protocol.trust import TrustedKey, decode_trust
 from tests.clock import NOON_OF_JUNE_15
 from tests.simulator import SigningKey, Simulator
 
@@ -155,10 +155,10 @@ def test_a_signing_key_is_believed_for_the_windows_of_its_life(
 ) -> None:
     key: SigningKey = Simulator(lambda: NOON_OF_JUNE_15).signers[0]
     window = IndexWindow(1, 1, FIRST_WINDOW - HOUR, FIRST_WINDOW)
-    material = TrustMaterial(
-        "demo",
-        ("XA",),
-        (TrustedKey("k", "1", key.public_key_pem, FIRST_WINDOW + not_before, FIRST_WINDOW + not_after),),
-        {},
+    trusted_key = TrustedKey(
+        "k", "1", key.public_key_pem, FIRST_WINDOW + not_before, FIRST_WINDOW + not_after
+    )
+    material = replace(
+        decode_trust(Simulator(lambda: NOON_OF_JUNE_15).trust()), export_signing_keys=(trusted_key,)
     )
     assert (("k", "1") in trusted_keys(material, window, now=NOON_OF_JUNE_15)) == trusted

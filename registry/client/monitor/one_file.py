@@ -1,0 +1,272 @@
+"""What can be proven about one export file, in sentences: by whom it was signed, logged, cosigned, and when.
+
+The phone's checks, and the batch's own leaf beside the index. Reads only what it needs: never the whole log,
+unless the batch's leaf is that old. What cannot be proven is said as plainly as what can.
+"""
+
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from registry.client.failures import Unlogged
+from registry.client.monitor.batches import LoggedBatch, read_manifest
+from registry.client.monitor.faults import Fault, FaultKind, NotThere, fault_of
+from registry.client.monitor.manifests import check_counts, check_manifest, file_fault, manifest_fault
+from registry.client.monitor.moments import utc
+from registry.client.monitor.search import FoundBatch, find_batch
+from registry.client.monitor.shard import Read, must_read
+from registry.client.monitor.view import with_policy
+from registry.client.monitor.visit import Demands
+from registry.client.proof import IndexProof, ProofLimits, check_witnesses, open_index_proof
+from registry.client.trust import open_signed_trust
+from registry.client.verify import check_index, trusted_keys, verify_file
+from registry.errors import Distrusted, Malformed
+from registry.protocol.checkpoint import cosignatures, open_checkpoint
+from registry.protocol.export_file import ExportFile, read_zip
+from registry.protocol.index import (
+    EXPOSURES,
+    LOG_CHECKPOINT_PATH,
+    TRUST_NOTE_PATH,
+    TRUST_PATH,
+    Index,
+    IndexFile,
+    IndexWindow,
+    decode_index,
+    index_digest_path,
+    index_proof_path,
+)
+from registry.protocol.leaves import WithdrawLeaf
+from registry.protocol.manifest import Manifest
+from registry.protocol.note import decode_vkey
+from registry.protocol.trust import TrustMaterial
+from registry.protocol.trust_note import fingerprint, same_fingerprint
+
+NOT_PROVEN = (
+    "Not proven by any log: that the keys are of people who were confirmed positive, and that no key was "
+    "held back before it came to a batch. Receipts (`registry audit reconcile`) and the phones themselves "
+    "can tell."
+)
+
+
+@dataclass
+class Proven:
+    """What was established about a file: sentences, what could not be, and faults."""
+
+    sentences: list[str] = field(default_factory=list)
+    unproven: list[str] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+
+
+def prove_file(
+    content: bytes, read: Read, demands: Demands, now: float, *, proof_content: bytes | None = None
+) -> Proven:
+    """Everything that holds of the export zip `content`, by the public files that `read` gives.
+
+    `proof_content` is a proof that somebody kept, in place of the one that is served. Raises FetchFailed.
+    """
+    proven = Proven()
+    try:
+        export = read_zip(content)[0]
+        trust = _trust(proven, read, demands, now)
+    except (Malformed, Distrusted) as error:
+        proven.faults.append(fault_of(error, "the file or the trust material", missing=FaultKind.TRUST))
+        return proven
+    index = _index(proven, read, trust, export, now, proof_content)
+    listed = _listed(index, content)
+    found = _leaf(proven, read, trust, export)
+    manifest = _manifest(proven, read, found)
+    _file(proven, content, export, trust, listed, manifest, found, now)
+    proven.unproven.append(NOT_PROVEN)
+    return proven
+
+
+def _trust(proven: Proven, read: Read, demands: Demands, now: float) -> TrustMaterial:
+    signed = open_signed_trust(must_read(read, TRUST_PATH), must_read(read, TRUST_NOTE_PATH))
+    shown = fingerprint(signed.trust.trust_vkey)
+    sentence = (
+        f"Trust material number {signed.note.sequence} of {signed.note.origin}, signed by its root key on "
+        f"{utc(signed.note.issued_at)}, names the keys. The root's fingerprint is {shown}"
+    )
+    if demands.fingerprint is None:
+        proven.sentences.append(f"{sentence}.")
+        proven.unproven.append(
+            "That this root is the registry's: compare its fingerprint by another channel, or give it with "
+            "--fingerprint."
+        )
+    elif same_fingerprint(shown, demands.fingerprint):
+        proven.sentences.append(f"{sentence}, as you were told.")
+    else:
+        what = f"the root key's fingerprint is {shown}, not {demands.fingerprint}"
+        proven.faults.append(Fault(FaultKind.SIGNATURE, TRUST_PATH, what))
+    if signed.note.expires_at <= now:
+        what = f"expired at {utc(signed.note.expires_at)}"
+        proven.faults.append(Fault(FaultKind.TRUST, TRUST_NOTE_PATH, what))
+    return with_policy(signed.trust, demands.policy) if demands.policy is not None else signed.trust
+
+
+# ---------------------------------------------------------------- the index
+
+
+def _index(
+    proven: Proven,
+    read: Read,
+    trust: TrustMaterial,
+    export: ExportFile,
+    now: float,
+    proof_content: bytes | None,
+) -> Index | None:
+    where = index_proof_path(export.region)
+    try:
+        content = proof_content if proof_content is not None else must_read(read, where)
+        proof = open_index_proof(content, trust, region=export.region, now=now)
+        path = index_digest_path(export.region, proof.index_sha256)
+        bytes_of_index = must_read(read, path)
+        if sha256(bytes_of_index).hexdigest() != proof.index_sha256:
+            raise Unlogged(f"{path} is not the index that the proof covers")
+        index = decode_index(bytes_of_index)
+        check_index(index, region=export.region, previous=None, now=now)
+    except (Malformed, Distrusted) as error:
+        proven.faults.append(fault_of(error, where, missing=FaultKind.UNLOGGED))
+        return None
+    head = proof.head
+    proven.sentences.append(
+        f"The index of {index.region} at window {index.sequence}, issued {utc(index.issued_at)}, is what "
+        f"leaf {head.size - 1} of {head.origin} commits to, the last of its {head.size} leaves, by an "
+        "inclusion proof."
+    )
+    _witnesses(proven, proof, trust, now)
+    return index
+
+
+def _witnesses(proven: Proven, proof: IndexProof, trust: TrustMaterial, now: float) -> None:
+    note, checkpoint = open_checkpoint(proof.head.checkpoint, map(decode_vkey, trust.log_vkeys))
+    policy = trust.policy()
+    times = {one.key: one.time for one in cosignatures(note, checkpoint, [w.key for w in policy.witnesses])}
+    said = [
+        f"{witness.name} ({witness.key.name}) at {utc(times[witness.key])}"
+        for witness in policy.witnesses
+        if witness.key in times
+    ]
+    if not proof.asks_witnesses:
+        proven.unproven.append(
+            "That everybody is shown the same: the policy asks for no witness. Compare with another vantage "
+            "point (`registry audit compare`)."
+        )
+        return
+    try:
+        late = check_witnesses(proof, ProofLimits.of(trust), now=now)
+    except Distrusted as error:
+        proven.faults.append(fault_of(error, LOG_CHECKPOINT_PATH))
+        return
+    newest = proof.head.cosigned_at or 0
+    proven.sentences.append(
+        f"Cosigned by {', '.join(said)}: a quorum had seen no larger tree by {utc(newest)}, "
+        f"{max(0, int(now - newest))} seconds before the moment of this check."
+        + (f" {late}." if late else "")
+    )
+
+
+def _listed(index: Index | None, content: bytes) -> tuple[IndexWindow, IndexFile] | None:
+    digest = sha256(content).hexdigest()
+    windows = index.windows if index is not None else ()
+    return next(
+        ((window, file) for window in windows for file in window.files if file.sha256 == digest), None
+    )
+
+
+# ---------------------------------------------------------------- the batch's leaf
+
+
+def _leaf(proven: Proven, read: Read, trust: TrustMaterial, export: ExportFile) -> FoundBatch | None:
+    try:
+        found = find_batch(read, trust, export.region, export.start_timestamp)
+    except (NotThere, Malformed, Distrusted) as error:
+        proven.faults.append(fault_of(error, LOG_CHECKPOINT_PATH))
+        return None
+    where = f"{export.region}, window from {utc(export.start_timestamp)}"
+    if found is None:
+        what = "no batch leaf is about this file's region and window"
+        advice = "Keep the file: whoever signed it did not log it."
+        proven.faults.append(Fault(FaultKind.UNLOGGED, where, what, advice))
+        return None
+    proven.sentences.append(
+        f"Leaf {found.entry.number} of {found.checkpoint.origin} is batch {found.leaf.sequence} of "
+        f"{found.leaf.region}, {utc(found.leaf.window_start)} to {utc(found.leaf.window_end)}, by an "
+        f"inclusion proof of {len(found.path)} hashes."
+    )
+    if found.withdrawn_by is not None and isinstance(found.withdrawn_by.leaf, WithdrawLeaf):
+        proven.sentences.append(
+            f"Leaf {found.withdrawn_by.number} withdrew that batch; the reason given is "
+            f"{found.withdrawn_by.leaf.reason!r}. Phones must not use the file any more."
+        )
+    return found
+
+
+# ---------------------------------------------------------------- manifest and file
+
+
+def _manifest(proven: Proven, read: Read, found: FoundBatch | None) -> Manifest | None:
+    if found is None:
+        return None
+    batch = LoggedBatch(found.entry, found.leaf, "live", (), None, found.withdrawn_by)
+    try:
+        manifest = read_manifest(read, batch)
+    except (Malformed, Distrusted) as error:
+        proven.faults.append(manifest_fault(read, batch, error))
+        return None
+    if manifest is None:
+        proven.unproven.append(
+            "That the leaf is about this very file: the batch's manifest is not served any more. Keep the "
+            "evidence bundle of a time when it was (`registry audit export`)."
+        )
+        return None
+    proven.faults += check_manifest(manifest, batch)
+    return manifest
+
+
+def _file(
+    proven: Proven,
+    content: bytes,
+    export: ExportFile,
+    trust: TrustMaterial,
+    listed: tuple[IndexWindow, IndexFile] | None,
+    manifest: Manifest | None,
+    found: FoundBatch | None,
+    now: float,
+) -> None:
+    digest = sha256(content).hexdigest()
+    stated = [file for file in manifest.files if file.sha256 == digest] if manifest is not None else []
+    if listed is not None:
+        window, file = listed
+    else:
+        name = stated[0].path if stated else "the file"
+        file = IndexFile(name, digest, len(content))
+        end = found.leaf.window_end if found is not None else export.end_timestamp
+        sequence = found.leaf.sequence if found is not None else 0
+        window = IndexWindow(sequence, sequence, export.start_timestamp, end, (file,))
+    where = f"{EXPOSURES}/{file.path}"
+    try:
+        trusted = trusted_keys(trust, window, now=now)
+        verify_file(content, file, window, region=export.region, trusted=trusted, now=now)
+    except (Malformed, Distrusted) as error:
+        proven.faults.append(file_fault(error, where))
+        return
+    signers = ", ".join(f"{info.key_id} {info.key_version}" for info in export.signature_infos)
+    proven.sentences.insert(
+        1,
+        f"The file holds {len(export.keys)} keys and {len(export.revised_keys)} revised ones of "
+        f"{export.region}, {utc(window.start)} to {utc(window.end)}, none of them valid within two "
+        f"hours of that; its signature by {signers} is what phones check, and it holds.",
+    )
+    if manifest is not None and not stated:
+        what = "is signed by a trusted key, and the manifest that the log commits to names other files"
+        advice = "Keep the file: the signing key may be in other hands."
+        proven.faults.append(Fault(FaultKind.UNLOGGED, where, what, advice))
+    elif stated and found is not None:
+        proven.faults += check_counts(export, file, manifest)
+        proven.sentences.append(
+            f"The manifest that leaf {found.entry.number} commits to names this file by its SHA-256 {digest}."
+        )
+    if listed is not None:
+        proven.sentences.append("The newest index lists this very file: phones are told to read it.")
+    elif found is not None and found.withdrawn_by is None:
+        proven.sentences.append("The newest index does not list it: it has expired, or was not in force yet.")
