@@ -4,48 +4,61 @@ Knows the time of day, as only the commands do beside it, and hands it on. Web p
 certificate and token keys; the export signing keys are loaded by `publisher()` alone, in its own process.
 """
 
+import functools
 import json
 import logging
 import math
-import os
-import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from flask import Flask
-from sqlalchemy import Engine, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 from werkzeug.test import run_wsgi_app
 
 from registry.config import Settings, read_settings
 from registry.errors import ConfigurationError
-from registry.faces.audit import AuditFace, create_audit_app
+from registry.faces.audit import AuditFace, ReceiptsAccess, create_audit_app
 from registry.faces.device import create_collecting_app, create_issuing_app
 from registry.faces.device.settings import CollectingFace, IssuingFace
 from registry.faces.portal import PortalFace, create_portal_app
 from registry.faces.public import create_public_app
+from registry.faces.witness import WitnessFace, create_witness_app
+from registry.folder import FOLDER_MARK, check_folder, folder_mark, read_log_origin, read_secret
 from registry.lifecycle.authorize import IssuingPolicy
 from registry.lifecycle.collect import CollectionPolicy
-from registry.lifecycle.publish import PublicationPolicy, PublishOutcome, ensure_first_files, publish_due
-from registry.lifecycle.retire import RetiredCollecting, RetiredIssuing, retire_collecting, retire_issuing
-from registry.models import CertificateKey, HealthAuthority, forget_journal, open_database, transaction
+from registry.models import CertificateKey, open_database
 from registry.protocol.certificate import load_public_key
 from registry.protocol.intervals import Clock
 from registry.protocol.revision_token import RevisionKeyRing
+from registry.publisher import Publisher, publication_policy, publisher
+from registry.signing import NoteSigner
 from registry.signing.file_key import FileKey
+from registry.signing.keyring import FilesKeyRing
 from registry.storage.local import LocalStorage
+from registry.witness.beginning import begin_witness
+from registry.witness.cosigner import Witness
+from registry.witness.state import has_state, read_identity
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 
+__all__ = [
+    "FOLDER_MARK",
+    "Publisher",
+    "check_folder",
+    "folder_mark",
+    "publication_policy",
+    "publisher",
+    "read_log_origin",
+    "read_secret",
+]
+"""What stands in modules of its own, and is the commands' by this one."""
+
 SIGNERS_READ_EVERY_SECONDS = 60
-PUBLISHER_LOCK_SECONDS = 20
-FOLDER_MARK = "registry.json"
 TO_THE_HOUR = "%Y-%m-%dT%H:00Z"
 TO_THE_SECOND = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -65,11 +78,6 @@ def configure_logging(*, when: str) -> None:
 def issuing_policy(settings: Settings) -> IssuingPolicy:
     """How codes, tokens and certificates are given out."""
     return IssuingPolicy(code_life_seconds=settings.code_life_seconds)
-
-
-def publication_policy(settings: Settings) -> PublicationPolicy:
-    """When keys leave, and how long they stay."""
-    return PublicationPolicy(window_seconds=settings.window_seconds, retention_days=settings.retention_days)
 
 
 def portal(settings: Settings, clock: Clock = time.time) -> Flask:
@@ -132,10 +140,67 @@ def public(settings: Settings) -> Flask:
     return create_public_app(settings.public_dir)
 
 
-def audit(settings: Settings) -> Flask:
-    """The auditors' face and the front page. Holds no database."""
+def audit(settings: Settings, clock: Clock = time.time, *, with_receipts: bool = True) -> Flask:
+    """The auditors' face and the front page. `with_receipts` it looks into both databases, for that page."""
+    access = None
+    if with_receipts:
+        access = ReceiptsAccess(
+            issuing=sessionmaker(open_database(settings.issuing_database_url)),
+            collecting=sessionmaker(open_database(settings.collecting_database_url)),
+            form_secret=read_secret(settings.keys_dir / "session.key"),
+        )
     storage = LocalStorage(settings.public_dir)
-    return create_audit_app(AuditFace(storage, settings.profile))
+    return create_audit_app(AuditFace(storage, settings.profile, settings.base_url, clock, access))
+
+
+def open_witness(settings: Settings) -> Witness:
+    """Our own witness. Raises ConfigurationError if it has not begun, or its state or keys are lost."""
+    name, _ = read_identity(settings.witness_path)
+    return Witness(settings.witness_path, FilesKeyRing(settings.keys_dir).witness_signers(name))
+
+
+def begin_own_witness(settings: Settings, name: str | None = None) -> Witness:
+    """Our own witness, made at the first call. Raises ConfigurationError if one that was here is lost.
+
+    Its name, where none is given: the setting's, or the host of the log's origin with /witness.
+    """
+    ring = FilesKeyRing(settings.keys_dir)
+    wanted = name or settings.witness_name or _witness_name_by_origin(settings)
+
+    def make_keys() -> Sequence[NoteSigner]:
+        ring.create_witness_keys()
+        return ring.witness_signers(wanted)
+
+    return begin_witness(
+        settings.witness_path,
+        wanted,
+        has_keys=not ring.places().keys().isdisjoint({"witness", "witness-mldsa44"}),
+        make_keys=make_keys,
+    )
+
+
+def _witness_name_by_origin(settings: Settings) -> str:
+    if has_state(settings.witness_path):
+        return read_identity(settings.witness_path)[0]
+    try:
+        origin = json.loads((settings.data_dir / FOLDER_MARK).read_text())["log_origin"]
+    except (FileNotFoundError, KeyError) as error:
+        raise ConfigurationError(
+            "the witness needs a name: give it with --name or REGISTRY_WITNESS_NAME, such as "
+            "health.example/witness"
+        ) from error
+    return f"{str(origin).partition('/')[0]}/witness"
+
+
+def witness(settings: Settings, clock: Clock = time.time) -> Flask:
+    """The witness's face. What it cosigns with is opened when it is first asked, and faults are its own."""
+    return create_witness_app(WitnessFace(functools.cache(lambda: open_witness(settings)), clock))
+
+
+def witness_alone() -> Flask:
+    """What `registry witness serve` serves."""
+    configure_logging(when=TO_THE_SECOND)
+    return witness(read_settings())
 
 
 def embedded(settings: Settings | None = None, clock: Clock = time.time) -> "WSGIApplication":
@@ -149,12 +214,14 @@ def embedded(settings: Settings | None = None, clock: Clock = time.time) -> "WSG
         "api": issue,
         "jwks": issue,
         "v1": collect,
+        "witness": witness(settings, clock),
         "exposures": files,
+        "log": files,
         ".well-known": files,
         "healthz": issue,
         "readyz": _all_ready(issue, collect),
     }
-    front = audit(settings)
+    front = audit(settings, clock)
 
     def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         segment = environ.get("PATH_INFO", "/").split("/", 2)[1:2]
@@ -176,136 +243,6 @@ def _all_ready(*parts: "WSGIApplication") -> "WSGIApplication":
         return parts[-1](environ, start_response)
 
     return application
-
-
-@dataclass(frozen=True)
-class Publisher:
-    """The process that seals, signs, stores and forgets. The only holder of the export signing keys."""
-
-    settings: Settings
-    clock: Clock
-    issuing_engine: Engine
-    collecting_engine: Engine
-    storage: LocalStorage
-    holder: str
-    """Names this process in the lease."""
-
-    @property
-    def new_session(self) -> Callable[[], Session]:
-        """Opens a session on the collecting half."""
-        return sessionmaker(self.collecting_engine)
-
-    def signers(self) -> list[FileKey]:
-        """The export signing keys at hand. Read anew for every run, so that a rotation needs no restart."""
-        folder = self.settings.keys_dir / "export"
-        found = [path.stem.rsplit("-", 1) for path in sorted(folder.glob("*-*.pem"))]
-        return [FileKey.load(folder / f"{name}-{version}.pem", name, version) for name, version in found]
-
-    def ensure_first_files(self) -> None:
-        """Index and trust material exist before anything is served."""
-        ensure_first_files(
-            self.new_session,
-            self.storage,
-            regions=self.regions(),
-            policy=publication_policy(self.settings),
-            profile=self.settings.profile,
-            now=self.clock(),
-        )
-
-    def publish(self) -> PublishOutcome:
-        """Publish what is due. Raises NoLiveSigner, StorageConflict and the like; running again mends."""
-        return publish_due(
-            self.new_session,
-            self.storage,
-            self.signers(),
-            regions=self.regions(),
-            policy=publication_policy(self.settings),
-            profile=self.settings.profile,
-            now=self.clock(),
-            holder=self.holder,
-        )
-
-    def retire(self) -> tuple[RetiredIssuing, RetiredCollecting]:
-        """Forget what the retention period has ended, in both halves. What was forgotten, by kind."""
-        now = self.clock()
-        with Session(self.issuing_engine) as session, transaction(session):
-            issuing_gone = retire_issuing(session, now)
-        try:
-            collecting_gone = retire_collecting(
-                self.new_session,
-                self.storage,
-                policy=publication_policy(self.settings),
-                now=now,
-                holder=f"{self.holder}:retire",
-            )
-        finally:
-            # SQLite's journal still holds what was deleted until it is written over.
-            forget_journal(self.issuing_engine)
-            forget_journal(self.collecting_engine)
-        return issuing_gone, collecting_gone
-
-    def regions(self) -> tuple[str, ...]:
-        """Every region that a registered authority's keys may go out in."""
-        with Session(self.collecting_engine) as session:
-            lists = session.scalars(select(HealthAuthority.regions)).all()
-        return tuple(sorted({self.settings.region}.union(*lists)))
-
-
-def publisher(settings: Settings, clock: Clock = time.time, holder: str | None = None) -> Publisher:
-    """The publishing process's own root.
-
-    `holder` is its name in the lease. One that comes back under the name of one that died goes on at once;
-    any other waits for the lease to run out.
-    """
-    check_folder(settings)
-    return Publisher(
-        settings=settings,
-        clock=clock,
-        issuing_engine=open_database(settings.issuing_database_url, lock_seconds=PUBLISHER_LOCK_SECONDS),
-        collecting_engine=open_database(
-            settings.collecting_database_url, lock_seconds=PUBLISHER_LOCK_SECONDS
-        ),
-        storage=LocalStorage(settings.public_dir),
-        holder=holder or f"{socket.gethostname()}:{os.getpid()}",
-    )
-
-
-def check_folder(settings: Settings) -> None:
-    """Raises ConfigurationError unless the data folder was made for this profile, region and authority."""
-    try:
-        made_for = json.loads((settings.data_dir / FOLDER_MARK).read_text())
-    except FileNotFoundError as error:
-        raise ConfigurationError(
-            f"{settings.data_dir} is no registry's folder yet: `registry run` makes it one"
-        ) from error
-    except ValueError as error:
-        raise ConfigurationError(f"{settings.data_dir / FOLDER_MARK} is not a registry's") from error
-    for name, value in folder_mark(settings).items():
-        if made_for.get(name) != value:
-            raise ConfigurationError(
-                f"{settings.data_dir} belongs to a {made_for.get('profile')} registry with "
-                f"{name} {made_for.get(name)}, and the settings say {value}: "
-                "name another folder with REGISTRY_DATA_DIR"
-            )
-
-
-def folder_mark(settings: Settings) -> dict[str, str]:
-    """What a data folder is made for, once: demonstration keys must never sign for real people."""
-    return {
-        "profile": settings.profile,
-        "region": settings.region,
-        "health_authority_id": settings.health_authority_id,
-    }
-
-
-def read_secret(path: Path) -> bytes:
-    """A 32-byte secret, kept as hexadecimal in a file that only its owner may read."""
-    if path.stat().st_mode & 0o077:
-        raise ConfigurationError(f"{path} may be read by others: chmod 600 {path}")
-    secret = bytes.fromhex(path.read_text().strip())
-    if len(secret) != 32:
-        raise ConfigurationError(f"{path} does not hold 32 bytes")
-    return secret
 
 
 def _revision_keys(settings: Settings) -> RevisionKeyRing:

@@ -14,8 +14,10 @@ from environs import Env, EnvError
 
 from registry.errors import ConfigurationError, Malformed
 from registry.protocol.regions import check_region
+from registry.signing.key_place import TokenPlace
 
 DAY = 86_400
+LOG_ORIGIN = re.compile(r"(?=.{1,200}\Z)[a-z0-9.-]+(/[A-Za-z0-9._~-]+)*")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,9 @@ class Settings:
     """Keys, batches, files. Its role must not be able to read the issuing database."""
     region: str
     """ISO 3166 code of the region that a fresh registry publishes for."""
+    log_origin: str | None
+    """Name of the transparency log: an address without scheme and port that is ours for ever, such as
+    `health.example/keys`. Fixed at the first start; a demonstration makes one up without it."""
     health_authority_id: str
     """What apps send as `healthAuthorityID`; given to the authority of a fresh registry."""
     health_authority_name: str
@@ -57,6 +62,23 @@ class Settings:
     """Web server processes."""
     web_threads: int
     """Threads in each; one per request under way, held answers included."""
+    pkcs11_module: Path | None
+    """Shared library of the PKCS#11 token that holds export and log keys; keys lie in files without it.
+    Whoever can replace the library can sign and read the PIN."""
+    pkcs11_token: str | None
+    """Label of that token."""
+    pkcs11_pin_file: Path | None
+    """File of mode 0600 with the token's user PIN in one line. Whoever reads it can sign while the token
+    answers, but cannot take the keys away."""
+
+    witness_policy_file: Path | None
+    """Witnesses with their addresses, groups and the quorum (C2SP tlog-policy); `quorum none` without it. It
+    decides whose word phones take: whoever can write it can do without witnesses."""
+    witness_fail_open_seconds: int
+    """How long a signed checkpoint waits for its quorum before it goes out without, marked and audited."""
+    witness_name: str | None
+    """Name of our own witness. Fixed once it has begun; without it the host of the log's origin, then
+    /witness."""
 
     @property
     def keys_dir(self) -> Path:
@@ -64,9 +86,21 @@ class Settings:
         return self.data_dir / "keys"
 
     @property
+    def token(self) -> TokenPlace | None:
+        """The token that holds export and log keys, or None where they lie in files."""
+        if self.pkcs11_module is None or self.pkcs11_token is None or self.pkcs11_pin_file is None:
+            return None
+        return TokenPlace(self.pkcs11_module, self.pkcs11_token, self.pkcs11_pin_file)
+
+    @property
     def public_dir(self) -> Path:
         """Files that anyone may fetch."""
         return self.data_dir / "public"
+
+    @property
+    def witness_path(self) -> Path:
+        """What our own witness cosigned. Lost or restored from a backup, that witness must end."""
+        return self.data_dir / "witness.sqlite"
 
     @property
     def first_run_path(self) -> Path:
@@ -109,6 +143,7 @@ def _read(env: Env) -> Settings:
             env.str("COLLECTING_DATABASE_URL", f"sqlite:///{data_dir}/collecting.sqlite")
         ),
         region=env.str("REGION", "XA"),
+        log_origin=env.str("LOG_ORIGIN", None),
         health_authority_id=env.str("HEALTH_AUTHORITY_ID", "org.example.health"),
         health_authority_name=env.str("HEALTH_AUTHORITY_NAME", "Demonstration Health Authority"),
         window_seconds=env.int("WINDOW_SECONDS", 60 if demo else 3600),
@@ -117,6 +152,12 @@ def _read(env: Env) -> Settings:
         code_life_seconds=env.int("CODE_LIFE_SECONDS", DAY),
         web_processes=env.int("WEB_PROCESSES", 2),
         web_threads=env.int("WEB_THREADS", 64),
+        pkcs11_module=env.path("PKCS11_MODULE", None),
+        pkcs11_token=env.str("PKCS11_TOKEN", None),
+        pkcs11_pin_file=env.path("PKCS11_PIN_FILE", None),
+        witness_policy_file=env.path("WITNESS_POLICY_FILE", None),
+        witness_fail_open_seconds=env.int("WITNESS_FAIL_OPEN_SECONDS", 3600),
+        witness_name=env.str("WITNESS_NAME", None),
     )
 
 
@@ -145,6 +186,10 @@ def _check(settings: Settings) -> None:
         check_region(settings.region)
     except Malformed as error:
         raise ConfigurationError(f"REGISTRY_REGION: {error}") from error
+    if settings.log_origin is not None and not LOG_ORIGIN.fullmatch(settings.log_origin):
+        raise ConfigurationError(
+            "REGISTRY_LOG_ORIGIN is an address without scheme, port and final slash: health.example/keys"
+        )
     if not re.fullmatch(r"[a-z0-9._-]{1,64}", settings.health_authority_id):
         raise ConfigurationError("REGISTRY_HEALTH_AUTHORITY_ID takes 1 to 64 of a-z, 0-9, . - and _")
     for name, port in (("PORT", settings.port), ("METRICS_PORT", settings.metrics_port)):
@@ -154,5 +199,15 @@ def _check(settings: Settings) -> None:
         raise ConfigurationError("REGISTRY_REGION must be set: XA is for demonstrations only")
     if settings.profile == "production" and settings.answer_hold_milliseconds == 0:
         raise ConfigurationError("REGISTRY_ANSWER_HOLD_MILLISECONDS of 0 lets an observer tell uploads apart")
+    token = (settings.pkcs11_module, settings.pkcs11_token, settings.pkcs11_pin_file)
+    if any(token) and not all(token):
+        raise ConfigurationError(
+            "REGISTRY_PKCS11_MODULE, REGISTRY_PKCS11_TOKEN and REGISTRY_PKCS11_PIN_FILE go together: "
+            "set all three or none"
+        )
+    if settings.witness_fail_open_seconds < 0:
+        raise ConfigurationError("REGISTRY_WITNESS_FAIL_OPEN_SECONDS must be 0 or more")
+    if settings.witness_name is not None and not re.fullmatch(r"[!-*,-~]{1,200}", settings.witness_name):
+        raise ConfigurationError("REGISTRY_WITNESS_NAME takes 1 to 200 characters, no spaces and no plus")
     if settings.issuing_database_url == settings.collecting_database_url:
         raise ConfigurationError("the two halves need two databases: issuing and collecting are the same")

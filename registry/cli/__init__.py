@@ -8,10 +8,14 @@ PARTS = {
     "run": "registry.cli.run:run",
     "publish": "registry.cli.operator:publish",
     "retire": "registry.cli.operator:retire",
+    "withdraw": "registry.cli.operator:withdraw",
     "official": "registry.cli.operator:official",
+    "auditor": "registry.cli.operator:auditor",
     "keys": "registry.cli.keys:keys",
     "authority": "registry.cli.authorities:authority",
     "phone": "registry.cli.phone:phone",
+    "audit": "registry.cli.auditor:audit",
+    "witness": "registry.cli.witness:witness",
 }
 
 

@@ -10,10 +10,12 @@ from sqlalchemy.orm import Session
 
 from registry.app import check_folder
 from registry.cli.faults import told_plainly
-from registry.cli.first_run import YEAR
+from registry.cli.rotation import YEAR
 from registry.config import read_settings
 from registry.errors import RegistryError
+from registry.lifecycle.activity import record_operators_act
 from registry.models import HealthAuthority, HealthAuthorityKey, open_database, transaction
+from registry.protocol.activity import ActKind
 from registry.protocol.certificate import load_public_key
 from registry.protocol.regions import check_region
 
@@ -60,7 +62,8 @@ def add(
     now = int(time.time())
     times = {"not_before": now, "not_after": now + YEAR}
     with Session(open_database(settings.collecting_database_url)) as session, transaction(session):
-        if session.get(HealthAuthority, name) and not replace:
+        known = session.get(HealthAuthority, name) is not None
+        if known and not replace:
             raise click.ClickException(f"{name} is registered already: --replace changes it")
         session.merge(
             HealthAuthority(
@@ -73,6 +76,11 @@ def add(
             HealthAuthorityKey(health_authority_id=name, key_id=key_id, public_key_pem=pem, **times)
             for key_id, pem in pems.items()
         )
+        session.flush()
+        # Before this commit: a crash leaves an act without a deed, never the other way round.
+        with Session(open_database(settings.issuing_database_url)) as issuing, transaction(issuing):
+            kind = ActKind.AUTHORITY_CHANGED if known else ActKind.AUTHORITY_ADDED
+            record_operators_act(issuing, kind, {"authority": name}, now)
     click.echo(f"{name}: {len(pems)} key(s), regions {', '.join(known_regions)}")
 
 

@@ -6,36 +6,52 @@ it is missing, the folder counts as not initialised.
 """
 
 import json
+import logging
 import os
 import secrets
+import socket
 import uuid
 from pathlib import Path
 
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from registry.app import FOLDER_MARK, check_folder, folder_mark, publisher, read_secret
-from registry.config import DAY, Settings
-from registry.errors import ConfigurationError
+from registry.app import (
+    FOLDER_MARK,
+    begin_own_witness,
+    check_folder,
+    folder_mark,
+    publisher,
+    read_log_origin,
+    read_secret,
+)
+from registry.cli.rotation import YEAR, carry_out, plan_rotation, registered_keys
+from registry.config import Settings
+from registry.errors import ConfigurationError, RegistryError
+from registry.lifecycle.activity import record_operators_act
 from registry.lifecycle.authorize import hash_api_key
 from registry.migrations import upgrade
 from registry.models import (
     ApiKey,
     Authority,
     CertificateKey,
-    ExportSigningKey,
     HealthAuthority,
     HealthAuthorityKey,
     Official,
     open_database,
     transaction,
 )
-from registry.models.official import new_sign_in_link
-from registry.protocol.intervals import Clock
+from registry.models.official import Role, new_sign_in_link
+from registry.protocol.activity import ActKind
+from registry.protocol.intervals import Clock, utc_date
+from registry.protocol.note import verifier_key
+from registry.protocol.trust_note import fingerprint
 from registry.signing.file_key import FileKey, create_key_file
+from registry.signing.key_place import open_key_ring
 
-YEAR = 365 * DAY
 API_KEY_KINDS = ("device", "admin", "stats")
+
+log = logging.getLogger("registry.witness")
 
 
 def prepare(settings: Settings, clock: Clock) -> dict[str, str]:
@@ -55,15 +71,20 @@ def prepare(settings: Settings, clock: Clock) -> dict[str, str]:
     upgrade("collecting", collecting)
     _make_secrets(settings)
     _make_export_key(settings, collecting, now)
+    trust_key = _make_log_keys(settings, now)
+    _begin_witness(settings)
     _make_authority(settings, issuing, collecting)
     _make_certificate_key(settings, issuing, collecting, now)
-    publisher(settings, clock).ensure_first_files()
+    # Under the name of the publisher that comes next: a start that was killed here holds nobody up.
+    publisher(settings, clock, holder=embedded_holder()).ensure_first_files()
     api_keys = {k: v for k, v in known.items() if k.endswith("_api_key")} or _make_api_keys(settings, issuing)
     first_run = {
         "profile": settings.profile,
         "base_url": settings.base_url,
         "region": settings.region,
         "health_authority_id": settings.health_authority_id,
+        "log_origin": read_log_origin(settings),
+        "trust_fingerprint": fingerprint(trust_key),
         **api_keys,
         "portal_sign_in_url": sign_in_url(settings, issuing, _first_official(settings, issuing), now),
     }
@@ -71,37 +92,17 @@ def prepare(settings: Settings, clock: Clock) -> dict[str, str]:
     return first_run
 
 
+def embedded_holder() -> str:
+    """What the embedded publisher is called in the lease: the folder has one, whatever process it is."""
+    return f"{socket.gethostname()}:embedded"
+
+
 def sign_in_url(settings: Settings, issuing: Engine, official_id: str, now: int) -> str:
     """A fresh one-time link for an official."""
     with Session(issuing) as session, transaction(session):
         token = new_sign_in_link(session, official_id, now=now)
+        record_operators_act(session, ActKind.SIGN_IN_LINK, {"official": official_id}, now)
     return f"{settings.base_url}/portal/sign-in/{token}"
-
-
-def create_export_key(settings: Settings, collecting: Engine, not_before: int, not_after: int) -> str:
-    """Make the next export signing key: its file first, then its public half in the trust material.
-
-    A crash in between leaves a file without a row; such a key is not live, and the next call takes it up.
-    """
-    with Session(collecting) as session:
-        known = {int(version) for version in session.scalars(select(ExportSigningKey.key_version))}
-    version = str(max(known, default=0) + 1)
-    key_id = f"{settings.region.replace('-', '_')}_export"
-    path = settings.keys_dir / "export" / f"{key_id}-{version}.pem"
-    if not path.exists():
-        create_key_file(path)
-    key = FileKey.load(path, key_id, version)
-    with Session(collecting) as session, transaction(session):
-        session.add(
-            ExportSigningKey(
-                key_id=key_id,
-                key_version=version,
-                public_key_pem=key.public_key_pem,
-                not_before=not_before,
-                not_after=not_after,
-            )
-        )
-    return f"{key_id}-{version}"
 
 
 def _read_first_run(settings: Settings) -> dict[str, str]:
@@ -113,12 +114,47 @@ def _read_first_run(settings: Settings) -> dict[str, str]:
 
 def _mark_folder(settings: Settings) -> None:
     """Write down, first of all, what the folder is made for; refuse one that is made for something else."""
-    if not (settings.data_dir / FOLDER_MARK).exists():
+    path = settings.data_dir / FOLDER_MARK
+    if not path.exists():
         # A folder that lost its mark is what its first run says; an empty one becomes what is asked for.
         known = _read_first_run(settings)
         mark = {name: known.get(name, value) for name, value in folder_mark(settings).items()}
-        _write_private(settings.data_dir / FOLDER_MARK, json.dumps(mark) + "\n")
+        mark["log_origin"] = known.get("log_origin") or _new_log_origin(settings)
+        _write_private(path, json.dumps(mark) + "\n")
     check_folder(settings)
+    mark = json.loads(path.read_text())
+    if "log_origin" not in mark:
+        # Made by a release that had no log.
+        _write_private(path, json.dumps({**mark, "log_origin": _new_log_origin(settings)}) + "\n")
+
+
+def _new_log_origin(settings: Settings) -> str:
+    """Raises ConfigurationError for a production registry without a name for its log."""
+    if settings.log_origin is not None:
+        return settings.log_origin
+    if settings.profile == "production":
+        raise ConfigurationError(
+            "REGISTRY_LOG_ORIGIN must be set: an address that is yours for ever, such as health.example/keys"
+        )
+    return f"demo-{secrets.token_hex(4)}.invalid/keys"
+
+
+def _make_log_keys(settings: Settings, now: int) -> str:
+    """The trust root and the log's keys of this year and the next, so that phones know both. Its vkey."""
+    ring = open_key_ring(settings.keys_dir, settings.token)
+    ring.create_trust_key()
+    year = utc_date(now).year
+    for each in (year, year + 1):
+        ring.create_log_keys(each)
+    return verifier_key(ring.trust_signer(read_log_origin(settings))).vkey
+
+
+def _begin_witness(settings: Settings) -> None:
+    """Our own witness for others' logs, which knows none yet. One that is lost must not stop the registry."""
+    try:
+        begin_own_witness(settings)
+    except RegistryError as error:
+        log.warning("no log is cosigned here: %s", error)
 
 
 def _write_first_run(settings: Settings, first_run: dict[str, str]) -> None:
@@ -173,11 +209,10 @@ def _make_secret(path: Path) -> None:
 
 
 def _make_export_key(settings: Settings, collecting: Engine, now: int) -> None:
-    with Session(collecting) as session:
-        known = session.scalars(select(ExportSigningKey.key_id).limit(1)).first()
-    if not known:
+    if not registered_keys(collecting):
         # From the hour's beginning, so that a window that began before this second can be signed.
-        create_export_key(settings, collecting, now - now % 3600, now + YEAR)
+        first = plan_rotation([], region=settings.region, now=now - now % 3600, overlap_days=0)
+        carry_out(first, open_key_ring(settings.keys_dir, settings.token), collecting)
 
 
 def _make_authority(settings: Settings, issuing: Engine, collecting: Engine) -> None:
@@ -274,7 +309,9 @@ def _first_official(settings: Settings, issuing: Engine) -> str:
     with Session(issuing) as session:
         return session.scalars(
             select(Official.id).where(
-                Official.authority_id == settings.health_authority_id, Official.disabled.is_(False)
+                Official.authority_id == settings.health_authority_id,
+                Official.disabled.is_(False),
+                Official.role == Role.OFFICIAL.value,
             )
         ).first() or _no_official(settings)
 

@@ -1,4 +1,4 @@
-"""What an operator does: publish, retire, officials' links.
+"""What an operator does: publish, retire, officials' and auditors' links.
 
 Secrets are read from files and printed to files or the terminal, never taken as arguments.
 """
@@ -7,10 +7,12 @@ import json
 import logging
 import signal
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from threading import Event
+from typing import TextIO
 
 import click
 from prometheus_client import Counter, Gauge
@@ -20,18 +22,21 @@ from sqlalchemy.orm import Session
 from registry.app import TO_THE_SECOND, Publisher, check_folder, configure_logging, publisher
 from registry.cli.faults import told_plainly
 from registry.cli.first_run import sign_in_url
-from registry.config import read_settings
+from registry.config import Settings, read_settings
 from registry.errors import PublishingFailed, RegistryError
+from registry.lifecycle.activity import record_operators_act
 from registry.lifecycle.publish import PublishOutcome
-from registry.models import (
-    Official,
-    open_database,
-)
+from registry.models import Official, open_database, transaction
+from registry.models.official import Role, new_sign_in_link
+from registry.protocol.activity import ActKind
+from registry.protocol.committed import WITHDRAW_REASONS, WithdrawReason
 
 log = logging.getLogger("registry.publisher")
 
 RETIRE_EVERY_SECONDS = 3600
 LONGEST_WAIT_SECONDS = 10.0
+UNWITNESSED_WAIT_SECONDS = 2.0
+"""Until witnesses are asked again while phones wait for their quorum."""
 
 last_success = Gauge(
     "registry_publish_last_success_timestamp_seconds",
@@ -40,6 +45,20 @@ last_success = Gauge(
 )
 batches_total = Counter("registry_batches_published", "Batches published")
 failures_total = Counter("registry_publish_failures", "Runs of the publisher that failed")
+tree_size = Gauge(
+    "registry_log_tree_size", "Leaves under the newest signed checkpoint", multiprocess_mode="mostrecent"
+)
+cosignature_age = Gauge(
+    "registry_log_cosignature_age_seconds",
+    "Age of the newest cosignature of a witness",
+    multiprocess_mode="mostrecent",
+)
+witness_lag = Gauge(
+    "registry_log_witness_lag",
+    "Leaves that a witness has not cosigned",
+    ["witness"],
+    multiprocess_mode="mostrecent",
+)
 
 
 @click.command()
@@ -56,7 +75,7 @@ def publish(*, loop: bool, holder: str | None) -> None:
         _publish_once(worker)
 
 
-def _publish_once(worker: Publisher) -> None:
+def _publish_once(worker: Publisher) -> PublishOutcome:
     try:
         outcome = worker.publish()
     except PublishingFailed as failure:
@@ -66,6 +85,16 @@ def _publish_once(worker: Publisher) -> None:
     _tell(outcome)
     if not outcome.busy:
         last_success.set_to_current_time()
+    return outcome
+
+
+def _measure(worker: Publisher) -> None:
+    state = worker.log_state()
+    tree_size.set(state.size)
+    if state.cosigned_at is not None:
+        cosignature_age.set(max(0.0, worker.clock() - state.cosigned_at))
+    for name, lag in state.lags.items():
+        witness_lag.labels(name).set(lag)
 
 
 def _tell(outcome: PublishOutcome) -> None:
@@ -73,6 +102,10 @@ def _tell(outcome: PublishOutcome) -> None:
         log.info("another publisher is at work")
     if outcome.clock_behind:
         log.warning("the clock is behind the last window: nothing is sealed until it has caught up")
+    if outcome.unwitnessed:
+        log.warning("the newest checkpoint has not its witnesses' quorum: phones are not pointed to it yet")
+    if outcome.failed_open:
+        log.warning("the newest checkpoint went out without its witnesses' quorum: they did not sign in time")
     for batch in outcome.batches:
         log.info("published %s window %d in %d file(s)", batch.region, batch.sequence, len(batch.files))
     batches_total.inc(len(outcome.batches))
@@ -85,15 +118,18 @@ def _publish_for_ever(worker: Publisher) -> None:
         signal.signal(number, lambda *_: stop.set())
     retire_due = 0.0
     while not stop.is_set():
+        pause = LONGEST_WAIT_SECONDS
         with _told("not published"):
-            _publish_once(worker)
+            pause = UNWITNESSED_WAIT_SECONDS if _publish_once(worker).unwitnessed else pause
+        with _told("not measured"):
+            _measure(worker)
         # Apart from publishing: what must be forgotten is forgotten, whatever holds publishing up.
         if worker.clock() >= retire_due:
             with _told("not retired"):
                 _, collecting_gone = worker.retire()
                 if not collecting_gone.busy:
                     retire_due = worker.clock() + RETIRE_EVERY_SECONDS
-        stop.wait(_pause(worker))
+        stop.wait(_pause(worker, pause))
 
 
 @contextmanager
@@ -113,9 +149,35 @@ def _kind(error: Exception) -> str:
     return type(error).__qualname__ + named
 
 
-def _pause(worker: Publisher) -> float:
+def _pause(worker: Publisher, longest: float) -> float:
     window = worker.settings.window_seconds
-    return min(window - worker.clock() % window + 0.05, LONGEST_WAIT_SECONDS)
+    return min(window - worker.clock() % window + 0.05, longest)
+
+
+@click.command()
+@click.argument("region")
+@click.argument("sequence", type=click.IntRange(min=1))
+@click.option("--reason", type=click.Choice(WITHDRAW_REASONS), required=True)
+@click.option(
+    "--reference-file",
+    type=click.File(encoding="utf-8"),
+    required=True,
+    help="Says why, in words: kept here; the log gets a salted commitment to it.",
+)
+@told_plainly
+def withdraw(region: str, sequence: int, reason: WithdrawReason, reference_file: TextIO) -> None:
+    """Take the files of window SEQUENCE of REGION away before their time. The log says so for ever."""
+    configure_logging(when=TO_THE_SECOND)
+    worker = publisher(read_settings())
+    worker.withdraw(region, sequence, reason, reference_file.read())
+    click.echo(f"Window {sequence} of {region} is withdrawn.")
+    outcome = _publish_once(worker)
+    if outcome.busy:
+        click.echo("A publisher is at work: its next round takes the files out of the index.")
+    elif outcome.unwitnessed:
+        click.echo("The files go once the witnesses have cosigned that, or their time has run out.")
+    else:
+        click.echo("Its files are out of the index and deleted.")
 
 
 @click.command()
@@ -146,13 +208,70 @@ def link(official_id: str | None) -> None:
     check_folder(settings)
     engine = open_database(settings.issuing_database_url)
     with Session(engine) as session:
-        wanted = select(Official.id).where(Official.disabled.is_(False))
+        wanted = select(Official.id).where(Official.disabled.is_(False), Official.role == Role.OFFICIAL.value)
         found = session.scalars(wanted.where(Official.id == official_id) if official_id else wanted).first()
     if found is None:
         raise click.ClickException("no such official who may sign in: run `make run` once, or check --id")
-    url = sign_in_url(settings, engine, found, int(time.time()))
-    if settings.first_run_path.exists():
-        # The registry that runs in this folder may have another port than this command's settings.
-        base_url = json.loads(settings.first_run_path.read_text())["base_url"]
-        url = url.replace(settings.base_url, base_url, 1)
-    click.echo(url)
+    click.echo(_at_its_address(settings, sign_in_url(settings, engine, found, int(time.time()))))
+
+
+@click.group()
+def auditor() -> None:
+    """Auditors who may see the receipts, and their sign-in links."""
+
+
+@auditor.command("link")
+@click.option("--id", "auditor_id", help="Whose link; the first auditor's without it, made if need be.")
+@told_plainly
+def auditor_link(auditor_id: str | None) -> None:
+    """Print a fresh one-time sign-in link to the receipts. It is good for a day."""
+    settings = read_settings()
+    check_folder(settings)
+    now = time.time()
+    with Session(open_database(settings.issuing_database_url)) as session, transaction(session):
+        found = _auditor(session, settings, auditor_id)
+        token = new_sign_in_link(session, found, now=now)
+        record_operators_act(session, ActKind.AUDITOR_LINK, {"auditor": found}, now)
+    click.echo(_at_its_address(settings, f"{settings.base_url}/audit/sign-in/{token}"))
+
+
+@auditor.command("add")
+@click.argument("name")
+@told_plainly
+def add_auditor(name: str) -> None:
+    """Let one more auditor in, under this NAME (shown to them alone); prints their id."""
+    settings = read_settings()
+    check_folder(settings)
+    with Session(open_database(settings.issuing_database_url)) as session, transaction(session):
+        click.echo(_new_auditor(session, settings, name))
+
+
+def _auditor(session: Session, settings: Settings, auditor_id: str | None) -> str:
+    """Id of the auditor who is meant. Raises ClickException for one who may not sign in."""
+    wanted = select(Official.id).where(Official.role == Role.AUDITOR.value)
+    if auditor_id is None and session.scalars(wanted).first() is None:
+        return _new_auditor(session, settings, "First auditor")
+    allowed = wanted.where(Official.disabled.is_(False))
+    found = session.scalars(allowed.where(Official.id == auditor_id) if auditor_id else allowed).first()
+    if found is None:
+        raise click.ClickException("no such auditor who may sign in: check --id, or `registry auditor add`")
+    return found
+
+
+def _new_auditor(session: Session, settings: Settings, name: str) -> str:
+    auditor_id = str(uuid.uuid4())
+    session.add(
+        Official(
+            id=auditor_id, authority_id=settings.health_authority_id, name=name, role=Role.AUDITOR.value
+        )
+    )
+    session.flush()
+    return auditor_id
+
+
+def _at_its_address(settings: Settings, url: str) -> str:
+    """The registry that runs in this folder may have another port than this command's settings."""
+    if not settings.first_run_path.exists():
+        return url
+    base_url: str = json.loads(settings.first_run_path.read_text())["base_url"]
+    return url.replace(settings.base_url, base_url, 1)

@@ -27,7 +27,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from rich.console import Console
 
 from registry.cli.faults import told_plainly
-from registry.cli.first_run import prepare
+from registry.cli.first_run import embedded_holder, prepare
 from registry.config import Settings, read_settings
 from registry.errors import ConfigurationError
 
@@ -107,8 +107,7 @@ def publish_command() -> list[str]:
     """The publisher's command line. Its name is the folder's, since one supervisor has one publisher: after a
     kill the next takes the lease back at once. Were there two, the fencing number would stop the older.
     """
-    name = f"{socket.gethostname()}:embedded"
-    return [sys.executable, "-m", "registry.cli", "publish", "--loop", "--holder", name]
+    return [sys.executable, "-m", "registry.cli", "publish", "--loop", "--holder", embedded_holder()]
 
 
 def web_command(settings: Settings) -> list[str]:
@@ -233,11 +232,14 @@ def _print_doors(settings: Settings, first_run: dict[str, str]) -> None:
     console.print(f"  Officials  {first_run['portal_sign_in_url']}   (signs one official in, once)")
     console.print(f"  Phones     {url}/.well-known/exposure-registry.json")
     console.print(f"  Auditors   {url}/audit/")
+    console.print("\n  Fingerprint of its trust key, to be compared by phones and auditors:")
+    console.print(f"  {first_run['trust_fingerprint']}")
     console.print("\nNext: open the officials' link, record a result, and hand the code to a phone:\n")
     registry = Path(sys.executable).parent / "registry"
     shown = os.path.relpath(registry)
     keys = _near(settings.first_run_path)
-    console.print(f"  {shown} phone --store a.db init {url} --demo --staged --api-key-file {keys}")
+    console.print(f"  {shown} phone --store a.db init {url} --demo --staged --api-key-file {keys} \\")
+    console.print(f"    --fingerprint {first_run['trust_fingerprint']}")
     console.print(f"  {shown} phone --store a.db upload\n")
     console.print(f"README.md has the whole walk. API keys stand in {keys}\n")
 

@@ -2,8 +2,10 @@
 
 import json
 import re
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from threading import Event
 
@@ -11,12 +13,16 @@ import pytest
 from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from sqlalchemy.orm import Session
 
 from registry.app import CertificateSigners, Publisher, publisher
 from registry.cli import main, operator
 from registry.cli.first_run import prepare
 from registry.config import Settings, read_settings
+from registry.lifecycle.activity import acts_of, check_all_chains
 from registry.lifecycle.retire import RetiredCollecting
+from registry.models import open_database
+from registry.protocol.activity import OPERATOR, OPERATORS_CHAIN, decode_act
 
 FORGOTTEN = (None, RetiredCollecting())
 
@@ -134,6 +140,47 @@ def test_rotating_the_certificate_key_lets_both_sign_and_be_checked(
     assert said.output.startswith(signer.key_id)
 
 
+def acts(settings: Settings) -> list[tuple[str, dict[str, str | int]]]:
+    """(kind, detail) of the operator's acts, once the chain has been checked."""
+    engine = open_database(settings.issuing_database_url)
+    with Session(engine) as session:
+        check_all_chains(session)
+        found = [decode_act(row.content) for row in acts_of(session, OPERATORS_CHAIN)]
+    engine.dispose()
+    assert {act.actor for act in found} == {OPERATOR}
+    return [(act.kind, dict(act.detail)) for act in found]
+
+
+def test_what_an_operator_does_is_on_record(
+    registry: Callable[..., Result], settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "theirs.pem").write_bytes(a_public_key())
+    words = (*other_authority("XB"), "--public-key", f"k1={tmp_path / 'theirs.pem'}")
+    at_the_start = acts(settings)
+    assert [kind for kind, _ in at_the_start] == ["sign_in_link"], "the first start made a link"
+    for line in (
+        ("official", "link"),
+        ("keys", "rotate"),
+        ("keys", "rotate-certificate"),
+        words,
+        words,  # refused: it is there
+        (*words, "--replace"),
+        ("keys", "rotate", "--overlap-days", "-1"),  # refused
+        ("official", "link", "--id", "nobody"),  # refused
+    ):
+        registry(*line)
+    done = acts(settings)[1:]
+    assert [kind for kind, _ in done] == [
+        "sign_in_link",
+        "key_rotated",
+        "certificate_key_rotated",
+        "authority_added",
+        "authority_changed",
+    ]
+    assert done[1][1] == {"key": "XA_export-2"}
+    assert done[3][1] == done[4][1] == {"authority": "org.other"}
+
+
 @pytest.mark.parametrize("days", ["-1", "99999999999", "many"])
 def test_an_overlap_that_is_none_changes_nothing(registry: Callable[..., Result], days: str) -> None:
     assert registry("keys", "rotate", "--overlap-days", days).exit_code == 2
@@ -158,7 +205,7 @@ def test_retiring_goes_on_when_publishing_cannot(settings: Settings, monkeypatch
     monkeypatch.setattr(Publisher, "retire", lambda self: retired.append(self) or FORGOTTEN)
     stop = Event()
     monkeypatch.setattr(operator, "Event", lambda: stop)
-    monkeypatch.setattr(operator, "_pause", lambda _: stop.set() or 0)
+    monkeypatch.setattr(operator, "_pause", lambda *_: stop.set() or 0)
     operator._publish_for_ever(worker)
     assert len(retired) == 1
 
@@ -182,3 +229,33 @@ def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     said = CliRunner().invoke(main, ["run"])
     assert said.exit_code == 1
     assert "REGISTRY_PORT" in said.output
+
+
+def test_a_batch_is_withdrawn_by_command_with_the_words_that_say_why(
+    registry: Callable[..., Result], settings: Settings, tmp_path: Path
+) -> None:
+    said = registry("withdraw", "XA", "1", "--reason", "other", "--reference-file", str(tmp_path / "none"))
+    assert said.exit_code == 2
+    words = tmp_path / "order.txt"
+    words.write_text("Order 12/2026")
+    said = registry("withdraw", "XA", "1", "--reason", "legal_order", "--reference-file", str(words))
+    assert said.exit_code == 1
+    assert "window 1 of XA is not published" in said.output
+
+
+def test_a_restored_backup_is_told_plainly_by_publish(
+    registry: Callable[..., Result], settings: Settings, tmp_path: Path
+) -> None:
+    publisher(settings).publish()
+    with (
+        closing(sqlite3.connect(settings.data_dir / "collecting.sqlite")) as database,
+        closing(sqlite3.connect(tmp_path / "backup")) as backup,
+    ):
+        database.backup(backup)
+        publisher(settings, lambda: time.time() + 3600).publish()
+        backup.backup(database)
+    said = registry("publish")
+    assert said.exit_code == 1
+    assert "an older backup was restored" in said.output
+    assert "Nothing was signed in this run; the next goes on" in said.output
+    assert registry("publish").exit_code == 0

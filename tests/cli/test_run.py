@@ -16,7 +16,7 @@ from tests.running import Running, command_line, free_port
 
 FIRST_RUN_FIELDS = {
     "profile", "base_url", "region", "health_authority_id", "device_api_key", "admin_api_key",
-    "stats_api_key", "portal_sign_in_url",
+    "stats_api_key", "portal_sign_in_url", "log_origin", "trust_fingerprint",
 }  # fmt: skip
 
 
@@ -44,7 +44,8 @@ def test_a_first_start_makes_everything_and_says_where_the_doors_are(running: Ru
     for door in ("/", "/audit/", "/healthz", "/readyz"):
         running.get(door)
     said = running.log_path.read_text()
-    for hint in (first_run["portal_sign_in_url"], "/audit/", "Ctrl-C", "phone --store"):
+    fingerprint = first_run["trust_fingerprint"]
+    for hint in (first_run["portal_sign_in_url"], "/audit/", "Ctrl-C", "phone --store", fingerprint):
         assert hint in said
     for secret in (first_run["device_api_key"], first_run["admin_api_key"], first_run["stats_api_key"]):
         assert secret not in said

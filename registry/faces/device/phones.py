@@ -13,6 +13,7 @@ from registry.faces.device.calls import answer_chaff, is_chaff, is_json, members
 from registry.faces.device.schemas import CertificateRequest, VerifyRequest
 from registry.faces.device.settings import IssuingFace
 from registry.lifecycle.certify import certify, verify_code
+from registry.lifecycle.consent import ConsentEvidence
 from registry.models import Authority, IssuingChaff, transaction
 from registry.protocol.encoding import decode_base64
 
@@ -80,6 +81,7 @@ class PhoneViews:
                 session,
                 token=members["token"],
                 ekeyhmac_text=members["ekeyhmac"],
+                consent=ConsentEvidence(members["consent_hash"], members["consent_version"]),
                 authority=session.get_one(Authority, caller.authority_id),
                 token_public_keys=self._face.token_public_keys,
                 certificate_signer=signer,

@@ -54,10 +54,26 @@ class VerifyAnswer(Schema):
 
 
 class CertificateRequest(RequestSchema):
-    """A token, and the HMAC of the keys that the certificate is to name."""
+    """A token, the HMAC of the keys that the certificate is to name, and a hash of what was agreed to."""
 
     token = Text(load_default="")
     ekeyhmac = Text(load_default="", metadata={"description": "Base64 of 32 bytes (HMAC-SHA256)."})
+    consent_hash = Text(
+        data_key="consentHash",
+        load_default="",
+        metadata={
+            "description": "Optional. Base64 of 32 bytes: SHA-256 of a random salt and the phone's own "
+            "record of what the person agreed to. Goes into certificate and receipt."
+        },
+    )
+    consent_version = Text(
+        data_key="consentVersion",
+        load_default="",
+        metadata={
+            "description": "Optional. Which text the person was shown: 1 to 32 of A-Z a-z 0-9 . _ : + -",
+            "example": "2026-11",
+        },
+    )
     padding = _padding_in()
 
 

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import flask
 from flask import Blueprint, g, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from sqlalchemy.orm import Session
 
 from registry.faces.database import db
 from registry.faces.portal.settings import this_face
+from registry.lifecycle.activity import actor_of, record_act
 from registry.models import transaction
 from registry.models.official import (
     SESSION_LIFE_SECONDS,
@@ -19,6 +21,7 @@ from registry.models.official import (
     official_of_session,
     redeem_sign_in_link,
 )
+from registry.protocol.activity import ActKind
 
 SESSION_COOKIE = "portal_session"
 
@@ -50,10 +53,12 @@ def offer(token: str) -> ResponseReturnValue:
 @pages.post("/sign-in/<token>")
 def come_in(token: str) -> ResponseReturnValue:
     """Burn the link and open a session."""
-    session = db.session()
+    session, now = db.session(), this_face().clock()
     with transaction(session):
         # A crash after this commit leaves a burnt link and a session that nobody holds: a new link mends it.
-        session_token = redeem_sign_in_link(session, token, this_face().clock())
+        session_token = redeem_sign_in_link(session, token, now)
+        if session_token is not None:
+            _record_sign_in(session, session_token, now)
     if session_token is None:
         if _signed_in() is not None:
             # The button was pressed twice.
@@ -89,6 +94,14 @@ def leave() -> ResponseReturnValue:
 def left() -> ResponseReturnValue:
     """Says that it is done."""
     return render_template("portal/signed_out.html", by_choice=True)
+
+
+def _record_sign_in(session: Session, session_token: str, now: float) -> None:
+    official = official_of_session(session, session_token, now)
+    if official is None:
+        raise RuntimeError("a session that was opened a moment ago is gone")
+    actor = actor_of(official_id=official.id, api_key_hash=None, authority_id=official.authority_id)
+    record_act(session, chain=official.authority_id, kind=ActKind.SIGN_IN, actor=actor, detail={}, now=now)
 
 
 def _signed_in() -> SignedIn | None:

@@ -11,10 +11,12 @@ from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
 from registry.faces.device.answers import ANSWER_SIZE
+from registry.lifecycle.activity import acts_of, check_chain
 from registry.lifecycle.authorize import hash_api_key
 from registry.models import ApiKey, Authorization, VerificationCode, transaction
+from registry.protocol.activity import decode_act
 from registry.protocol.codes import is_well_formed
-from tests.authority import AUTHORITY, DEVICE_KEY, LOOKUP_KEY
+from tests.authority import ADMIN_KEY, AUTHORITY, DEVICE_KEY, LOOKUP_KEY
 from tests.clock import FakeClock
 from tests.faces.device.conftest import Post, padding, size_of
 
@@ -115,6 +117,24 @@ def test_status_and_end_of_a_code(lab: Post, device: Post, clock: FakeClock) -> 
     assert code_of(device("/api/verify", {"code": second["code"]})) == "code_expired"
     clock.advance(5000)
     assert granted(lab("/api/expirecode", {"uuid": second["uuid"]})) == ended
+
+
+def test_codes_issued_and_expired_are_on_record_by_the_key_that_did_it(
+    lab: Post, issuing_session: Session
+) -> None:
+    handle = str(uuid4())
+    assert lab("/api/issue", {**STATEMENT, "uuid": handle}).status_code == 200
+    assert lab("/api/issue", {**STATEMENT, "uuid": handle}).status_code == 409
+    assert lab("/api/expirecode", {"uuid": handle}).status_code == 200
+    assert lab("/api/expirecode", {"uuid": str(uuid4())}).status_code == 404
+    rows = acts_of(issuing_session, AUTHORITY)
+    check_chain(rows)
+    acts = [decode_act(row.content) for row in rows]
+    lab_key = "api-key:" + hash_api_key(LOOKUP_KEY, ADMIN_KEY).hex()
+    assert [(act.kind, act.actor) for act in acts] == [("code_issued", lab_key), ("code_expired", lab_key)]
+    authorization = issuing_session.scalars(select(Authorization.id)).one()
+    assert [dict(act.detail) for act in acts] == [{"authorization": authorization}] * 2
+    assert not any(handle.encode() in row.content for row in rows), "the handle is its issuer's"
 
 
 def test_codes_that_are_not_there_or_not_ones_own(lab: Post, issuing_session: Session) -> None:

@@ -13,10 +13,11 @@ from werkzeug.test import TestResponse
 from registry.faces.device import IssuingFace, create_issuing_app
 from registry.models import ApiKey, IssuedAnswer, IssuingChaff, VerificationCode, transaction
 from registry.protocol.certificate import check_certificate, read_jwt
+from registry.protocol.encoding import decode_base64, encode_base64
 from registry.protocol.intervals import interval_of_date, utc_date
 from tests.authority import ADMIN_KEY, AUDIENCE, AUTHORITY, DEVICE_KEY, ISSUER, MadeSigner, mac_of, made_key
 from tests.clock import FakeClock
-from tests.faces.device.conftest import Post, padding, poster
+from tests.faces.device.conftest import Post, padding, poster, size_of
 
 ALL_TYPES = ["confirmed", "likely", "negative", "user-report"]
 
@@ -63,6 +64,26 @@ def test_code_to_token_to_certificate(
     assert certificate.expires_at == int(clock()) + 900
     assert certificate.symptom_onset_interval == interval_of_date(utc_date(clock())) - 3 * 144
     assert "testDateInterval" not in read_jwt(certified["certificate"])[1]
+
+
+def test_a_phone_that_knows_of_receipts_says_what_the_person_agreed_to(
+    device: Post, issue: Callable[..., str], clock: FakeClock
+) -> None:
+    token = body_of(device("/api/verify", {"code": issue()}))["token"]
+    asked = {"token": token, "ekeyhmac": mac_of(b"k" * 16, [made_key(clock())])}
+    evidence = {"consentHash": encode_base64(b"h" * 32), "consentVersion": "2026-11"}
+    for wrong in ({"consentHash": "AAAA"}, {"consentVersion": "any words at all"}):
+        answer = device("/api/certificate", {**asked, **evidence, **wrong})
+        assert (answer.status_code, code_of(answer)) == (400, "unparsable_request")
+    answer = device("/api/certificate", {**asked, **evidence})
+    claims = read_jwt(body_of(answer)["certificate"])[1]
+    assert {name: claims[name] for name in evidence} == evidence
+    assert len(decode_base64(claims["attestation"])) == 32
+    with_evidence = size_of(answer)
+    token = body_of(device("/api/verify", {"code": issue()}))["token"]
+    answer = device("/api/certificate", {**asked, "token": token, "consentHash": None})
+    assert "consentHash" not in read_jwt(body_of(answer)["certificate"])[1]
+    assert size_of(answer) == with_evidence, "nobody on the way can tell who says it"
 
 
 def test_dates_that_nobody_gave_are_left_out(device: Post, issue: Callable[..., str]) -> None:

@@ -2,8 +2,10 @@
 
 import pytest
 
-from registry.models import Official, PortalSession, SignInLink, transaction
-from tests.faces.portal.conftest import Portal, field
+from registry.lifecycle.activity import acts_of, check_chain
+from registry.models import Authorization, Official, PortalSession, SignInLink, transaction
+from registry.protocol.activity import decode_act
+from tests.faces.portal.conftest import AUTHORITY, Portal, field, fill_in
 
 SHIFT = 8 * 3600
 
@@ -23,6 +25,27 @@ def test_opening_a_link_burns_nothing_and_its_button_signs_in_once(portal: Porta
     assert refused.status_code == 410
     assert "no longer works" in refused.text
     assert late.get("/portal/").status_code == 403
+
+
+def test_a_sign_in_and_a_code_are_on_record_in_the_authoritys_chain_and_a_spent_link_is_not(
+    portal: Portal,
+) -> None:
+    link, browser = portal.link(), portal.browser()
+    form = {"csrf_token": field(browser.get(link), "csrf_token")}
+    browser.post(link, data=form)
+    browser.post(link, data=form)
+    assert browser.post("/portal/", data=fill_in(browser)).status_code == 200
+    assert browser.post("/portal/", data=fill_in(browser, agreed="absent")).status_code == 400
+    rows = acts_of(portal.session, AUTHORITY)
+    check_chain(rows)
+    acts = [decode_act(row.content) for row in rows]
+    assert [(act.kind, act.actor) for act in acts] == [
+        ("sign_in", "official:official-1"),
+        ("code_issued", "official:official-1"),
+    ]
+    (authorization,) = portal.rows(Authorization)
+    assert isinstance(authorization, Authorization)
+    assert [dict(act.detail) for act in acts] == [{}, {"authorization": authorization.id}]
 
 
 def test_pressing_the_button_twice_still_signs_in(portal: Portal) -> None:

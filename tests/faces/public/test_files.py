@@ -12,13 +12,32 @@ ZIP = "exposures/XA/1700000000-1700003600-00001.zip"
 INDEX = "exposures/XA/index.json"
 LEGACY = "exposures/XA/index.txt"
 TRUST = ".well-known/exposure-registry.json"
+NOTE = f"{TRUST}.note"
+PROOF = "exposures/XA/index.json.tlog-proof"
+MANIFEST = f"exposures/XA/manifest/{'0' * 64}.json"
+BY_DIGEST = f"exposures/XA/index/{'0' * 64}.json"
+POLICY = "log/policy"
+OLD_TILE, TILE = "log/2025/tile/0/x001/067", "log/2026/tile/0/x001/067.p/3"
+BUNDLE = "log/2026/tile/entries/000"
+CHECKPOINT = b"registry.example/keys/2026\n9\n" + b"A" * 43 + b"=\n\n\xe2\x80\x94 k AAAAAAA=\n"
+IMMUTABLE, POLLED = "public, max-age=1814400, immutable", "public, no-cache, max-age=0"
+PLAIN = "text/plain; charset=utf-8"
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    for name in (ZIP, INDEX, LEGACY, TRUST, "exposures/XA/.hidden.json", "exposures/XA/.put-x.zip"):
+    public = (ZIP, INDEX, LEGACY, TRUST, NOTE, PROOF, MANIFEST, BY_DIGEST, POLICY, OLD_TILE, TILE, BUNDLE)
+    for name in (
+        *public,
+        "log/2026/tile/0/000.txt",
+        "log/2026/x",
+        "exposures/XA/.hidden.json",
+        "exposures/XA/.put-x.zip",
+    ):
         (tmp_path / "public" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "public" / name).write_bytes(f"content of {name}".encode())
+    for name in ("log/checkpoint", "log/2026/checkpoint"):
+        (tmp_path / "public" / name).write_bytes(CHECKPOINT)
     (tmp_path / "secret.json").write_text("secret")
     return tmp_path / "public"
 
@@ -31,10 +50,20 @@ def phone(root: Path) -> FlaskClient:
 @pytest.mark.parametrize(
     ("name", "content_type", "cached"),
     [
-        (ZIP, "application/zip", "public, max-age=1814400, immutable"),
-        (INDEX, "application/json", "public, no-cache, max-age=0"),
-        (LEGACY, "text/plain; charset=us-ascii", "public, no-cache, max-age=0"),
-        (TRUST, "application/json", "public, no-cache, max-age=0"),
+        (ZIP, "application/zip", IMMUTABLE),
+        (INDEX, "application/json", POLLED),
+        (LEGACY, "text/plain; charset=us-ascii", POLLED),
+        (TRUST, "application/json", POLLED),
+        (NOTE, PLAIN, POLLED),
+        (PROOF, PLAIN, POLLED),
+        (MANIFEST, "application/json", IMMUTABLE),
+        (BY_DIGEST, "application/json", IMMUTABLE),
+        (POLICY, PLAIN, POLLED),
+        ("log/checkpoint", PLAIN, "public, max-age=5"),
+        ("log/2026/checkpoint", PLAIN, "public, max-age=5"),
+        (OLD_TILE, "application/octet-stream", IMMUTABLE),
+        (TILE, "application/octet-stream", IMMUTABLE),
+        (BUNDLE, "application/octet-stream", IMMUTABLE),
     ],
 )
 def test_a_file_is_its_bytes_its_type_its_digest_and_its_life(
@@ -46,6 +75,21 @@ def test_a_file_is_its_bytes_its_type_its_digest_and_its_life(
     assert answer.headers["Content-Type"] == content_type
     assert answer.headers["Cache-Control"] == cached
     assert answer.headers["ETag"] == f'"{hashlib.sha256(content).hexdigest()}"'
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+
+
+def test_the_current_shards_tiles_have_a_second_address_that_is_not_kept_for_long(
+    phone: FlaskClient, root: Path
+) -> None:
+    answer = phone.get("/log/tile/0/x001/067.p/3")
+    assert answer.data == (root / TILE).read_bytes()
+    assert answer.headers["Cache-Control"] == "public, max-age=60"
+    assert phone.get("/log/tile/0/x001/067").status_code == 404, "that is last year's"
+    (root / "log/checkpoint").unlink()
+    (root / "log/checkpoint").write_bytes(CHECKPOINT.replace(b"2026", b"2025"))
+    assert phone.get("/log/tile/0/x001/067").data == (root / OLD_TILE).read_bytes()
+    (root / "log/checkpoint").write_bytes(b"torn")
+    assert phone.get("/log/tile/0/x001/067").status_code == 404
 
 
 def test_nothing_in_an_answer_depends_on_who_asks(phone: FlaskClient) -> None:
@@ -100,6 +144,18 @@ def test_a_part_can_be_fetched(phone: FlaskClient, root: Path) -> None:
         "/exposures/XA/index.html",
         "/exposures/%ff.json",
         "/nowhere",
+        "/log/2026/tile/0/000.txt",
+        "/log/2026/x",
+        "/log/2026/tile/0/1067.p/3",
+        "/log/2026/tile/0/x001/067.p/03",
+        "/log/2026/tile/00/x001/067.p/3",
+        "/log/2026/tile/0/x001/067.p/256",
+        "/log/2026/tile/0/x000/x001/067.p/3",
+        "/log/2026/tile/entries/../entries/000",
+        "/log/02026/tile/entries/000",
+        "/log/2024/checkpoint",
+        "/log/../log/checkpoint",
+        "/log/20%0a26/checkpoint",
     ],
 )
 def test_whatever_is_no_public_file_is_not_found(phone: FlaskClient, path: str) -> None:

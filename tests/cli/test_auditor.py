@@ -1,0 +1,512 @@
+"""`registry audit` as an auditor types it: on a true registry, on its folder, and on tampered copies."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import delete, update
+from sqlalchemy.orm import Session
+
+from registry.app import publisher
+from registry.cli.auditor import audit
+from registry.cli.auditor_surroundings import Auditing
+from registry.client.failures import NoAnswer
+from registry.client.monitor.faults import FaultKind
+from registry.models import ActivityEvent, Batch, IssuingCount, Receipt, open_database, transaction
+from registry.protocol.encoding import encode_base64
+from registry.protocol.index import LOG_CHECKPOINT_PATH, LOG_POLICY_PATH
+from registry.protocol.trust_note import fingerprint
+from tests.app_of_old import fresh_keys
+from tests.client.monitor.conftest import flipped, publish_one
+from tests.client.monitor.web import Web
+from tests.clock import FakeClock
+from tests.public_tree import DAY, PublicTree
+from tests.running import Running
+from tests.world import World
+
+HOME = "https://registry.example"
+TURN_OF_2027 = 1_798_761_600
+
+
+@dataclass
+class Desk:
+    """An auditor at a terminal, in an empty folder."""
+
+    folder: Path
+    clock: FakeClock
+    web: Web = field(default_factory=lambda: Web({}))
+
+    def __call__(self, *words: object, expect: int = 0) -> str:
+        """Type `registry audit ...`; what it says on standard output."""
+        return self.run(*words, expect=expect).stdout
+
+    def run(self, *words: object, expect: int = 0) -> Result:
+        auditing = Auditing(self.web, self.clock, lambda seconds: None)
+        result = CliRunner().invoke(audit, [str(word) for word in words], obj=auditing)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == expect, result.output
+        return result
+
+
+@pytest.fixture
+def desk(tmp_path: Path, clock: FakeClock) -> Desk:
+    (tmp_path / "desk").mkdir()
+    return Desk(tmp_path / "desk", clock)
+
+
+@pytest.fixture
+def tree(clock: FakeClock) -> PublicTree:
+    """An honest registry with two windows that hold keys, in two regions."""
+    made = PublicTree(clock)
+    for number in range(1, 6):
+        publish_one(made, number)
+    return made
+
+
+@pytest.fixture
+def archive(tree: PublicTree, desk: Desk) -> Path:
+    """Its public folder, archived."""
+    return tree.write(desk.folder / "archive")
+
+
+def public(world: World) -> Path:
+    return world.settings.public_dir
+
+
+# ---------------------------------------------------------------- on a true registry
+
+
+def test_a_true_registry_is_good_by_every_command(world: World, desk: Desk) -> None:
+    state, bundle = desk.folder / "state", desk.folder / "bundle"
+    world.next_window()
+    desk("follow", public(world), "--state", state)
+    for _ in range(3):
+        assert world.app().upload(world.issue()["code"], fresh_keys(world.clock())).status == 200
+    world.next_window()
+    file = public(world) / "exposures" / world.file_names()[0]
+
+    said = desk("follow", public(world), "--state", state)
+    assert "leaves more than at the last visit" in said
+    assert "1 listed files are as announced (1 fetched now)" in said
+    said = desk("verify", file)
+    assert "holds 39 keys" in said
+    assert "phones are told to read it" in said
+    assert "computed anew" in desk("recheck", public(world))
+    assert "sha256sums names them all" in desk("export", public(world), bundle)
+    shutil.copytree(public(world), desk.folder / "earlier")
+    world.clock.advance(DAY)
+    world.next_window()
+    sequence = next(window["sequence"] for window in world.index()["windows"] if window["files"])
+    publisher(world.settings, world.clock).withdraw("XA", sequence, "wrong_keys", "a laboratory's mistake")
+    world.next_window()
+    kept = bundle / "exposures" / world.settings.region / file.name
+    assert "withdrew that batch" in desk("verify", kept, "--registry", public(world))
+    assert "by a consistency proof" in desk("compare", public(world), desk.folder / "earlier")
+    assert "by a consistency proof" in desk("compare", bundle, public(world))
+    desk("follow", public(world), "--state", state)
+
+
+def test_seven_weeks_across_the_years_turn_are_good_every_day(world: World, desk: Desk) -> None:
+    world.clock.now = TURN_OF_2027 - 21.0 * DAY
+    world.settings = replace(world.settings, window_seconds=DAY)
+    for day in range(50):
+        if day % 9 == 0:
+            world.app().upload(world.issue()["code"], fresh_keys(world.clock()))
+        world.next_window()
+        publisher(world.settings, world.clock).retire()
+        if day % 7 == 0:
+            said = desk("follow", public(world), "--state", desk.folder / "state")
+    assert "keys/2027" in said
+    assert said.count("batches without a gap") == 1
+
+    found = json.loads(desk("recheck", public(world), "--json"))
+    assert len(found["proven"]) == 2, "both years' shards"
+    anchors = re.search(r"(\d+) anchors stand in the log, (\d+) in the database", desk(*reconcile(world)))
+    assert anchors is not None
+    assert int(anchors[1]) == int(anchors[2]) >= 50
+
+
+def test_an_evidence_bundle_stands_by_itself(world: World, desk: Desk) -> None:
+    world.app().upload(world.issue()["code"], fresh_keys(world.clock()))
+    world.next_window()
+    desk("export", public(world), desk.folder / "bundle")
+    shutil.rmtree(public(world))
+    desk.clock.advance(400 * DAY)
+    bundle = desk.folder / "bundle"
+
+    assert "computed anew" in desk("recheck", bundle)
+    file = next((bundle / "exposures").rglob("*.zip"))
+    said = desk("verify", file)
+    assert "As of" in said or "as of 2026-06-15 12:01:00 UTC" in said
+    assert "show the same" in desk("compare", bundle, bundle)
+    digest = sha256(file.read_bytes()).hexdigest()
+    assert f"{digest}  exposures/" in (bundle / "sha256sums").read_text()
+    proof = next((bundle / "proofs").rglob("*.tlog-proof")).read_bytes()
+    assert proof.startswith(b"c2sp.org/tlog-proof@v1\nextra ")
+
+    file.write_bytes(flipped(file.read_bytes()))
+    assert "is not the file that was put into the bundle" in desk(
+        "recheck", bundle, expect=FaultKind.FILE.exit_code
+    )
+
+
+def test_reconcile_holds_the_books_against_what_was_published(world: World, desk: Desk) -> None:
+    for _ in range(3):
+        world.app().upload(world.issue()["code"], fresh_keys(world.clock()))
+    world.issue()
+    world.next_window()
+    world.clock.advance(DAY)
+    world.next_window()
+
+    said = desk(*reconcile(world))
+    assert "4 issued, 3 redeemed, 3 certified, 3 uploaded, 3 published" in said
+    assert "3 receipts and 29 decoys in 2 manifests" in said
+    assert "3 receipts name an attestation that is on record" in said
+    assert "unbroken" in said
+    members = json.loads(desk(*reconcile(world), "--json"))
+    assert members["counts"]["certified"] == 3
+    assert members["good"]
+
+
+def reconcile(world: World) -> tuple[object, ...]:
+    settings = world.settings
+    urls = ("--issuing", settings.issuing_database_url, "--collecting", settings.collecting_database_url)
+    return ("reconcile", public(world), *urls)
+
+
+def a_receipt_is_lost(issuing: Session, collecting: Session) -> None:
+    collecting.execute(delete(Receipt))
+
+
+def a_receipt_is_rewritten(issuing: Session, collecting: Session) -> None:
+    collecting.execute(update(Receipt).values(content=b"{}"))
+
+
+def a_seed_is_another(issuing: Session, collecting: Session) -> None:
+    collecting.execute(update(Batch).values(seed=bytes(32)))
+
+
+def codes_are_struck_from_the_books(issuing: Session, collecting: Session) -> None:
+    issuing.execute(update(IssuingCount).where(IssuingCount.kind == "issued").values(n=0))
+
+
+def an_act_is_changed(issuing: Session, collecting: Session) -> None:
+    issuing.execute(update(ActivityEvent).values(content=b"{}"))
+
+
+def the_acts_are_struck(issuing: Session, collecting: Session) -> None:
+    issuing.execute(delete(ActivityEvent).where(ActivityEvent.number > 1))
+
+
+Tamper = Callable[[Session, Session], None]
+
+BOOKS: dict[Tamper, FaultKind] = {
+    a_receipt_is_lost: FaultKind.RECEIPTS,
+    a_receipt_is_rewritten: FaultKind.RECEIPTS,
+    a_seed_is_another: FaultKind.RECEIPTS,
+    codes_are_struck_from_the_books: FaultKind.COUNTS,
+    an_act_is_changed: FaultKind.ACTIVITY,
+    the_acts_are_struck: FaultKind.ACTIVITY,
+}
+
+
+@pytest.mark.parametrize("tamper", BOOKS, ids=lambda tamper: tamper.__name__)
+def test_books_that_were_tampered_with_do_not_fit(tamper: Tamper, world: World, desk: Desk) -> None:
+    world.app().upload(world.issue()["code"], fresh_keys(world.clock()))
+    world.issue()
+    world.next_window()
+    engines = [
+        open_database(url)
+        for url in (world.settings.issuing_database_url, world.settings.collecting_database_url)
+    ]
+    with transaction(Session(engines[0])) as issuing, transaction(Session(engines[1])) as collecting:
+        tamper(issuing, collecting)
+    for engine in engines:
+        engine.dispose()
+
+    desk(*reconcile(world), expect=BOOKS[tamper].exit_code)
+
+
+def test_without_databases_reconcile_says_what_is_missing(world: World, desk: Desk) -> None:
+    world.next_window()
+    assert "Neither database was given" in desk("reconcile", public(world), expect=1)
+    url = world.settings.collecting_database_url
+    said = desk("reconcile", public(world), "--collecting", url, expect=1)
+    assert "the issuing database was not given (--issuing)" in said
+    assert "receipts" in said
+    wrong = desk.run("reconcile", public(world), "--issuing", "sqlite:////nowhere/at/all", expect=1)
+    assert "cannot be read" in wrong.stderr
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    registry = Running(tmp_path / "var", REGISTRY_WINDOW_SECONDS="1")
+    yield registry
+    if registry.process is not None and registry.process.poll() is None:
+        registry.stop()
+
+
+def test_a_running_registry_is_followed_over_http(running: Running, tmp_path: Path) -> None:
+    running.start()
+    home = f"http://127.0.0.1:{running.port}"
+    shown = running.first_run["trust_fingerprint"]
+
+    def typed(*words: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "registry.cli", "audit", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    follow = ("follow", home, "--once", "--state", str(tmp_path / "state"), "--fingerprint", shown, "--json")
+    for _ in range(2):
+        done = typed(*follow)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert json.loads(done.stdout)["good"]
+    running.wait_until(lambda: b'"sequence":0' not in running.get("/exposures/XA/index.json"))
+    for words in (
+        ("recheck", home),
+        ("export", home, str(tmp_path / "bundle")),
+        ("compare", str(tmp_path / "bundle"), home),
+    ):
+        done = typed(*words)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert typed("recheck", str(tmp_path / "bundle")).returncode == 0
+    wrong = typed("follow", home, "--state", str(tmp_path / "other"), "--fingerprint", "0" * 32)
+    assert wrong.returncode == FaultKind.SIGNATURE.exit_code
+    running.stop()
+    silent = typed("recheck", home)
+    assert silent.returncode == 1
+    assert "Traceback" not in silent.stderr
+
+
+# ---------------------------------------------------------------- codes, words, JSON
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("verify",),
+        ("follow", "x"),
+        ("follow", "x", "--state", "y", "--once", "--every", "60"),
+        ("follow", "x", "--state", "y", "--every", "0"),
+        ("frob",),
+        ("verify", "no-such-file"),
+        ("compare", "a"),
+        ("--frob",),
+        ("recheck", "no-such-folder"),
+        ("recheck", "https://"),
+        ("recheck", "x", "--policy", "nothing"),
+        ("recheck", "x", "--at", "yesterday"),
+        ("recheck", "x", "--at", "2026-06-13T12:00:00"),
+    ],
+    ids=str,
+)
+def test_wrong_use_ends_with_1(words: tuple[str, ...], desk: Desk) -> None:
+    result = CliRunner().invoke(audit, list(words), obj=Auditing(desk.web, desk.clock))
+    assert result.exit_code in ((0, 1, 2) if not words else (1,)), result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+
+
+def test_a_fault_is_told_with_its_class_and_its_code(archive: Path, desk: Desk) -> None:
+    name = next((archive / "exposures").rglob("*.zip"))
+    name.unlink()
+    result = desk.run("follow", archive, "--state", desk.folder / "state", expect=FaultKind.FILE.exit_code)
+
+    assert f"file: {name.relative_to(archive).as_posix()}: is listed and is not there" in result.stdout
+    assert "exit code 13" in result.stdout
+    (fault,) = json.loads(
+        desk("follow", archive, "--state", desk.folder / "state", "--json", expect=FaultKind.FILE.exit_code)
+    )["faults"]
+    assert (fault["kind"], fault["exit_code"]) == ("file", 13)
+
+
+def test_several_faults_are_all_told_and_the_gravest_decides(tree: PublicTree, desk: Desk) -> None:
+    tree.bend["batch"] = lambda leaf: leaf.__class__(
+        **{name: getattr(leaf, name) for name in leaf.__slots__ if name != "previous"}, previous=bytes(32)
+    )
+    publish_one(tree, 7)
+    del tree.files[tree.names(".zip")[0]]
+    folder = tree.write(desk.folder / "bad")
+    found = json.loads(
+        desk("follow", folder, "--state", desk.folder / "s", "--json", expect=FaultKind.GAP.exit_code)
+    )
+
+    assert {fault["kind"] for fault in found["faults"]} == {"gap", "file"}
+
+
+@pytest.mark.parametrize("what", ["entries", "tile/0/", "checkpoint"])
+def test_recheck_names_the_file_with_the_flipped_byte(what: str, tree: PublicTree, desk: Desk) -> None:
+    names = (
+        [f"log/2026/{what}"]
+        if what == "checkpoint"
+        else [name for name in tree.names(f".p/{tree.shard.size}") if what in name]
+    )
+    tree.files[names[0]] = flipped(tree.files[names[0]], 30 if what == "checkpoint" else 3)
+    folder = tree.write(desk.folder / "bad")
+    kind = FaultKind.SIGNATURE if what == "checkpoint" else FaultKind.DAMAGED_LOG
+
+    assert names[0] in desk("recheck", folder, expect=kind.exit_code)
+
+
+def test_conflicting_notes_are_printed_and_kept_as_evidence(tree: PublicTree, desk: Desk) -> None:
+    one = tree.write(desk.folder / "one")
+    other = PublicTree(FakeClock())
+    for number in range(1, 6):
+        other.next_window({"XA": other.keys(number)})
+    second = other.write(desk.folder / "other")
+    assert other.shard.size == tree.shard.size
+    evidence = desk.folder / "evidence"
+    said = desk("compare", one, second, "--evidence", evidence, expect=FaultKind.SPLIT_VIEW.exit_code)
+
+    for note in (tree.shard.note, other.shard.note):
+        assert note.decode().splitlines()[2] in said
+    kept = sorted(evidence.iterdir())
+    assert [path.read_bytes() for path in kept] == [tree.shard.note, other.shard.note]
+    policy = desk.folder / "policy"
+    policy.write_bytes(tree.files[LOG_POLICY_PATH])
+    desk("compare", *kept, "--policy", policy, expect=FaultKind.SPLIT_VIEW.exit_code)
+    assert "--policy" in desk.run("compare", *kept, expect=1).stderr
+
+
+def test_an_own_policy_and_a_fingerprint_are_heeded(tree: PublicTree, archive: Path, desk: Desk) -> None:
+    strict = desk.folder / "strict"
+    content = tree.files[LOG_POLICY_PATH].decode()
+    strict.write_text(content.replace("group witnesses 2", "group witnesses 3"))
+    state = ("--state", desk.folder / "state")
+    desk("follow", archive, *state, "--policy", strict, "--fingerprint", fingerprint(tree.root.key.vkey))
+    desk("follow", archive, *state, "--fingerprint", "0" * 32, expect=FaultKind.SIGNATURE.exit_code)
+    strict.write_text("quorum nobody\n")
+    assert "not defined" in desk.run("follow", archive, *state, "--policy", strict, expect=1).stderr
+
+
+def test_ages_are_judged_as_of_the_time_that_is_given(archive: Path, desk: Desk) -> None:
+    desk.clock.advance(100 * DAY)
+
+    desk("follow", archive, "--state", desk.folder / "a", expect=FaultKind.TRUST.exit_code)
+    desk("follow", archive, "--state", desk.folder / "b", "--at", "2026-06-15T17:00:00Z")
+
+
+# ---------------------------------------------------------------- following
+
+
+def test_hooks_are_told_of_each_new_fault_once(archive: Path, desk: Desk) -> None:
+    hooks = desk.folder / "hooks"
+    hooks.mkdir()
+    (hooks / "tell").write_text(f"#!/bin/sh\ncat >> {desk.folder / 'told'}\n")
+    (hooks / "tell").chmod(0o755)
+    (hooks / "broken").write_text("#!/bin/sh\nexit 3\n")
+    (hooks / "broken").chmod(0o755)
+    (hooks / "not-a-program").write_text("x")
+    words = ("follow", archive, "--state", desk.folder / "state", "--hooks", hooks)
+    desk(*words)
+    assert not (desk.folder / "told").exists()
+    next((archive / "exposures").rglob("*.zip")).unlink()
+    for _ in range(2):
+        result = desk.run(*words, expect=FaultKind.FILE.exit_code)
+    told = [json.loads(line) for line in (desk.folder / "told").read_text().splitlines()]
+
+    assert [one["kind"] for one in told] == ["file"]
+    assert told[0]["source"] == str(archive)
+    assert "broken" not in result.stderr
+
+
+def test_metrics_say_size_age_lag_and_gaps(clock: FakeClock, desk: Desk) -> None:
+    tree = PublicTree(clock, monitoring=True)
+    publish_one(tree, 2)
+    tree.witnesses[2].awake = False
+    publish_one(tree, 4)
+    desk.web = Web({HOME: tree.read, **{f"https://{one.name}": one.read for one in tree.witnesses}})
+    clock.advance(120)
+    metrics = desk.folder / "metrics.prom"
+    desk("follow", HOME, "--state", desk.folder / "state", "--metrics", metrics)
+    lines = metrics.read_text().splitlines()
+
+    assert f'registry_audit_tree_size{{year="2026"}} {tree.shard.size}' in lines
+    assert "registry_audit_cosignature_age_seconds 120" in lines
+    assert 'registry_audit_witness_lag{witness="w3"} 3' in lines
+    assert "registry_audit_seq_gap_total 0" in lines
+    assert 'registry_audit_faults{kind="gap"} 0' in lines
+
+
+def test_following_goes_on_until_it_is_interrupted(tree: PublicTree, desk: Desk) -> None:
+    desk.web = Web({HOME: tree.read})
+    waits: list[float] = []
+
+    def pause(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            raise KeyboardInterrupt
+        publish_one(tree, 5 + len(waits))
+
+    auditing = Auditing(desk.web, desk.clock, pause)
+    words = ["follow", HOME, "--state", str(desk.folder / "state"), "--every", "60", "--json"]
+    result = CliRunner().invoke(audit, words, obj=auditing)
+    visits = [json.loads(line) for line in result.stdout.splitlines()]
+
+    assert result.exit_code == 0
+    assert waits == [60.0] * 3
+    assert [visit["new_leaves"] for visit in visits] == [tree.shard.size - 6, 3, 3]
+
+
+def test_following_outlives_a_registry_that_is_down(tree: PublicTree, desk: Desk) -> None:
+    desk.web = Web({HOME: tree.read}, {f"{HOME}/.well-known/exposure-registry.json": [NoAnswer("down")] * 4})
+    waits: list[float] = []
+
+    def pause(seconds: float) -> None:
+        waits.append(seconds)
+        if waits.count(60.0) == 2:
+            raise KeyboardInterrupt
+
+    words = ["follow", HOME, "--state", str(desk.folder / "state"), "--every", "60", "--json"]
+    result = CliRunner().invoke(audit, words, obj=Auditing(desk.web, desk.clock, pause))
+
+    assert result.exit_code == 0
+    assert "down" in result.stderr
+    assert json.loads(result.stdout)["good"]
+
+
+# ---------------------------------------------------------------- one file, one receipt
+
+
+def test_verify_needs_to_know_whose_file_it_is(tree: PublicTree, archive: Path, desk: Desk) -> None:
+    file = desk.folder / "a.zip"
+    file.write_bytes(tree.files[tree.names(".zip")[0]])
+
+    assert "--registry" in desk.run("verify", file, expect=1).stderr
+    assert "Good" in desk("verify", file, "--registry", archive)
+    desk.web = Web({HOME: tree.read})
+    assert "Good" in desk("verify", file, "--registry", HOME)
+    (desk.folder / "proof").write_bytes(tree.files["exposures/CN-HB/index.json.tlog-proof"])
+    assert "Good" in desk("verify", file, "--registry", archive, "--proof", desk.folder / "proof")
+    file.write_bytes(b"PK no zip")
+    desk("verify", file, "--registry", archive, expect=FaultKind.MALFORMED.exit_code)
+
+
+def test_a_receipt_is_looked_for(tree: PublicTree, archive: Path, desk: Desk) -> None:
+    content = tree.batches["XA"][1].receipts[0]
+    printed = {"content": content.decode(), "commitment": encode_base64(sha256(content).digest())}
+    file = desk.folder / "receipts.json"
+    file.write_text(json.dumps({"receipts": [printed]}))
+
+    assert "in batch 2 of XA" in desk("receipt", file, archive)
+    other = content.replace(b'"consent_version":"1"', b'"consent_version":"2"')
+    printed = {"content": other.decode(), "commitment": encode_base64(sha256(other).digest())}
+    file.write_text(json.dumps(printed))
+    assert "No manifest" in desk("receipt", file, archive, expect=1)
+    file.write_text("{}")
+    assert "receipt" in desk.run("receipt", file, archive, expect=1).stderr
+
+
+def test_an_export_goes_into_an_empty_folder_only(archive: Path, desk: Desk) -> None:
+    assert "not empty" in desk.run("export", archive, archive, expect=1).stderr
+    (archive / LOG_CHECKPOINT_PATH).unlink()
+    desk("export", archive, desk.folder / "bundle", expect=FaultKind.DAMAGED_LOG.exit_code)
+    assert not (desk.folder / "bundle").exists()
