@@ -1,93 +1,87 @@
-"""Auditors, journalists, other authorities: what was published, in words, and where to fetch it.
+"""Auditors, journalists, other authorities: what was published, that it is whole, and how to prove it.
 
-Also the front page with the three doors. Reads public files only: an auditor sees what everyone sees.
+Also the front page with the three doors. Pages that work without a script, in English and Chinese. All but
+the receipts are drawn from public files only: an auditor sees what everyone sees, and needs no account.
 """
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from flask import Flask, request
+from flask.sessions import SecureCookieSessionInterface
+from flask_babel import lazy_gettext as lazy
+from jinja2 import StrictUndefined
 
-from flask import Flask, redirect, render_template, request
-from werkzeug.wrappers import Response
-
+from registry.faces.audit import batches, downloads, feeds, front, leaf, receipts, registers, sign_in
+from registry.faces.audit.language import (
+    HTML_LANGUAGES,
+    LANGUAGES,
+    in_language,
+    page_language,
+    speak_languages,
+)
+from registry.faces.audit.mistakes import show_mistakes_as_pages
+from registry.faces.audit.record import remember_readings
+from registry.faces.audit.settings import AuditFace, ReceiptsAccess
+from registry.faces.audit.wording import STATES, kind_of, teach_words
 from registry.faces.hardening import secure_pages
-from registry.faces.problems import answer_with_problems
-from registry.protocol.export_file import read_zip
-from registry.protocol.index import EXPOSURES, TRUST_PATH, Index, decode_index, index_path
-from registry.protocol.trust import TrustMaterial, decode_trust
-from registry.storage import Storage
+
+__all__ = ["AuditFace", "ReceiptsAccess", "create_audit_app"]
+
+SECTIONS = (
+    ("front.overview", lazy("Overview")),
+    ("batches.batches", lazy("Batches")),
+    ("registers.witnesses", lazy("Witnesses")),
+    ("registers.changes", lazy("Changes")),
+    ("downloads.downloads", lazy("Downloads")),
+    ("receipts.receipts", lazy("Receipts")),
+)
+_LARGEST_FORM_BYTES = 64_000
 
 
-@dataclass(frozen=True)
-class AuditFace:
-    """What the auditors' face needs: the public files, and whether this is a demonstration."""
+class _FormGuard(SecureCookieSessionInterface):
+    """Flask's signed cookie, which carries nothing here but the token against forged forms."""
 
-    storage: Storage
-    profile: str
+    def get_cookie_secure(self, app: Flask) -> bool:
+        """Over https the cookie stays on https; the embedded demonstration has none."""
+        return request.is_secure
 
 
 def create_audit_app(face: AuditFace) -> Flask:
     """The application behind /audit/ and the front page."""
-    app = Flask(__name__, static_folder="static", static_url_path="/audit/static")
+    app = Flask(__name__, static_url_path="/audit/static")
+    app.config.update(
+        MAX_CONTENT_LENGTH=_LARGEST_FORM_BYTES,
+        SESSION_COOKIE_NAME="audit_form",
+        SESSION_COOKIE_PATH="/audit",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Strict",
+    )
+    app.session_interface = _FormGuard()
+    # The router's own redirects to tidier addresses repeat the Host that the caller named: there are none.
+    app.url_map.strict_slashes = app.url_map.merge_slashes = False
+    app.jinja_env.undefined = StrictUndefined
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    face.attach(app.extensions)
+    remember_readings(app.extensions, face)
+    speak_languages(app)
+    teach_words(app)
     secure_pages(app)
-    answer_with_problems(app)
-    app.jinja_env.filters["utc"] = _utc
+    show_mistakes_as_pages(app)
+    for part in (front, batches, leaf, registers, feeds, downloads, receipts, sign_in):
+        app.register_blueprint(part.pages)
+    sign_in.guard_forms(app, face.receipts)
 
     @app.context_processor
-    def _common() -> dict[str, object]:
-        language = request.accept_languages.best_match(["en", "zh"], "en")
-        return {"demo": face.profile == "demo", "language": language, "zh": language == "zh"}
-
-    @app.get("/")
-    def doors() -> str:
-        return render_template("doors.html")
-
-    @app.get("/audit")
-    def audit() -> Response:
-        return redirect("/audit/")
-
-    @app.get("/audit/")
-    def batches() -> str:
-        trust = _trust(face.storage)
-        indexes = [index for region in trust.regions if (index := _index(face.storage, region))]
-        files = [
-            (window.end, file.path) for index in indexes for window in index.windows for file in window.files
-        ]
-        newest = max(files, default=(0, None))[1]
-        return render_template(
-            "batches.html",
-            indexes=indexes,
-            newest=newest,
-            signer=_first_signer(face.storage, trust, newest) if newest else None,
-            trust=trust,
-            exposures=EXPOSURES,
-            trust_path=TRUST_PATH,
-        )
+    def _on_every_page() -> dict[str, object]:
+        return {
+            "demo": face.profile == "demo",
+            "base_url": face.base_url,
+            "languages": LANGUAGES,
+            "html_languages": HTML_LANGUAGES,
+            "page_language": page_language(),
+            "html_language": HTML_LANGUAGES[page_language()],
+            "in_language": in_language,
+            "sections": SECTIONS,
+            "states": STATES,
+            "kind_of": kind_of,
+        }
 
     return app
-
-
-def _index(storage: Storage, region: str) -> Index | None:
-    """None for a region that was added a moment ago and has no index yet."""
-    content = storage.read(index_path(region))
-    return decode_index(content) if content is not None else None
-
-
-def _first_signer(storage: Storage, trust: TrustMaterial, name: str) -> int:
-    """Which of the trusted keys made the first signature in the file: its place in the trust material."""
-    content = storage.read(f"{EXPOSURES}/{name}")
-    if content is None:
-        raise FileNotFoundError(name)
-    _, _, signatures = read_zip(content)
-    signer = (signatures[0][0].key_id, signatures[0][0].key_version)
-    return [(key.key_id, key.key_version) for key in trust.export_signing_keys].index(signer)
-
-
-def _trust(storage: Storage) -> TrustMaterial:
-    content = storage.read(TRUST_PATH)
-    if content is None:
-        raise FileNotFoundError(TRUST_PATH)
-    return decode_trust(content)
-
-
-def _utc(unix_seconds: int) -> str:
-    return datetime.fromtimestamp(unix_seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")

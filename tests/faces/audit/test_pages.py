@@ -1,4 +1,4 @@
-"""The auditors' page: what was published is there, and its recipe works with tools that are not ours."""
+"""The auditors' pages over a real registry: what it publishes is there, and the recipe works without ours."""
 
 import html
 import re
@@ -17,16 +17,22 @@ from tests.world import World
 TWO_DAYS = 2 * 86_400
 
 
-def test_the_page_lists_every_file_of_every_region_with_its_digest(world: World) -> None:
-    assert "no window" in world.client.get("/audit/").text.lower()
+def test_the_list_shows_every_file_of_every_region_with_its_digest(world: World) -> None:
+    assert "No window has been published yet" in world.client.get("/audit/").text
     world.app().upload(world.issue()["code"], fresh_keys(world.clock()))
     world.next_window()
     world.next_window()
-    page = world.client.get("/audit/").text
+    page = world.client.get("/audit/batches").text
     (file,) = [file for window in world.index()["windows"] for file in window["files"]]
-    assert file["path"] in page
+    assert f'href="/exposures/{file["path"]}"' in page
     assert file["sha256"] in page
     assert "no keys" in page, "the window without keys is there too"
+
+
+def test_a_registry_that_has_just_begun_has_a_log_in_order(world: World) -> None:
+    page = world.client.get("/audit/").text
+    assert "No alarms" in page
+    assert world.first_run["trust_fingerprint"] in page
 
 
 def test_the_front_page_has_three_doors_in_both_languages(world: World) -> None:
@@ -62,7 +68,7 @@ def test_the_recipe_on_the_page_verifies_the_newest_file(
     # A key that is newer than the file must not be taken for the one that signed it.
     rotate = [sys.executable, "-m", "registry.cli", "keys", "rotate"]
     subprocess.run(rotate, env=registry.environment, check=True, capture_output=True)
-    registry.wait_until(lambda: b"XA_export-2" in registry.get("/audit/"))
+    registry.wait_until(lambda: b"XA_export-2" in registry.get("/audit/downloads"))
     page = registry.get("/audit/").decode()
     recipe = re.search(r'<pre id="verify"[^>]*>(.*?)</pre>', page, re.S)
     assert recipe
