@@ -2,6 +2,7 @@
 
 import base64
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -146,9 +147,13 @@ def made_upload(
     mac: str | None = None,
     issuer: str = ISSUER,
     audience: str = AUDIENCE,
+    evidence: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> dict[str, Any]:
-    """A whole /v1/publish body: the certificate is made here, as the authority would."""
+    """A whole /v1/publish body: the certificate is made here, as the authority would.
+
+    `evidence` is what the certificate carries for the receipt.
+    """
     hmac_key = secrets.token_bytes(16)
     onset = None if onset_days_ago is None else interval_at(now) // 144 * 144 - 144 * onset_days_ago
     certificate = VerificationCertificate(
@@ -160,6 +165,7 @@ def made_upload(
         issued_at=int(now) - 5,
         not_before=int(now) - 5,
         expires_at=int(now) + 900,
+        **evidence or {},
     )
     return {
         "temporaryExposureKeys": keys,

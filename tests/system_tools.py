@@ -15,7 +15,8 @@ PURPOSES = {
     "openssl": "verifies signatures with an implementation that is not ours",
     "unzip": "opens export files with an implementation that is not ours",
     "curl": "follows the auditors' recipe with a client that is not ours",
-    "strace": "shows that an upload is on the disk before its answer leaves",
+    "strace": "shows what is on the disk before an answer leaves; spoils a publish at each of its calls",
+    "softhsm2-util": "makes the PKCS#11 tokens that hold signing keys instead of files",
 }
 
 OTHER_NAMES = {"chromium": ("chromium-browser", "google-chrome")}
@@ -39,7 +40,7 @@ def required() -> bool:
 
 def listing() -> str:
     """A line a tool: where it is, or that it is missing, and what it is for."""
-    lines = [f"  {tool:<10} {find(tool) or 'MISSING':<28} {purpose}" for tool, purpose in PURPOSES.items()]
+    lines = [f"  {tool:<13} {find(tool) or 'MISSING':<28} {purpose}" for tool, purpose in PURPOSES.items()]
     verdict = (
         "a missing one fails its tests" if required() else "a missing one skips its tests, with a reason"
     )

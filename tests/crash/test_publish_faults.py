@@ -7,6 +7,7 @@ lives on and tidies up. Whatever it was, the next run mends it.
 import gc
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from hashlib import sha256
 from itertools import count, pairwise
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from sqlalchemy import Engine, event, func, select
 from sqlalchemy.orm import Session
 
-from registry.errors import PublishingFailed
+from registry.errors import FetchFailed, PublishingFailed
 from registry.lifecycle.publish import PublicationPolicy, publish_due
 from registry.lifecycle.retire import retire_collecting
 from registry.models import Batch, DiagnosisKey, ExportFile, KeyRelease, open_database, transaction
@@ -26,8 +27,11 @@ from registry.protocol.intervals import interval_at
 from registry.protocol.keys import ReportType
 from registry.storage import Storage
 from registry.storage.local import LocalStorage
+from registry.transparency.witnesses import WitnessAnswer
 from tests.clock import FakeClock
 from tests.publishing import DAY, HOUR, REGION, Published, Publishing, key_ending
+from tests.transparency.public_log import PublicLog
+from tests.transparency.witness_of_tests import Witnesses
 
 POLICY = PublicationPolicy(window_seconds=HOUR, keys_per_file=4)
 T = TypeVar("T")
@@ -82,8 +86,8 @@ class FaultyStorage:
     def delete(self, path: str) -> None:
         self._faults.call(lambda: self._storage.delete(path))
 
-    def names(self, prefix: str) -> list[str]:
-        return self._faults.call(lambda: self._storage.names(prefix))
+    def names(self, prefix: str, *, deep: bool = True) -> list[str]:
+        return self._faults.call(lambda: self._storage.names(prefix, deep=deep))
 
 
 class FaultyDatabase:
@@ -163,11 +167,12 @@ def spoil_each_call(
     raise AssertionError
 
 
-class Witness:
+class Onlooker:
     """Sees every file that ever lies in public, and that none of them changes."""
 
     def __init__(self, stage: Publishing) -> None:
         self.stage = stage
+        self.log = PublicLog(stage.storage, stage.log)
         self.digests: dict[str, str] = {}
         self.published: Published = Counter()
 
@@ -175,6 +180,7 @@ class Witness:
         """As a phone does that polls right now: what index.txt names is there and verifies."""
         if self.stage.storage.read(legacy_index_path(REGION)) is not None:
             self.stage.files()
+            self.log.check_phone(REGION)
         for name in self.stage.storage.names(EXPOSURES):
             if not name.endswith(".zip"):
                 continue
@@ -195,15 +201,19 @@ class Witness:
 def test_publishing_mends_a_fault_at_any_call(
     stage: Publishing, faulty: FaultyDatabase, done: bool, dead: bool
 ) -> None:
-    """Each window brings six keys, in two files, and a revision of a key of the window before. Files are
-    retired as time goes by, only so that the test need not look at hundreds.
+    """Each window brings six keys, in two files, and a revision of a key of the window before. Every
+    checkpoint needs a witness, whose calls are spoilt too; a second checkpoint of one size would be refused
+    by it. Files are retired as time goes by, only so that the test need not look at hundreds; years turn.
     """
-    witness = Witness(stage)
+    witnesses = Witnesses(stage.clock, "one", quorum=1)
+    stage.log = replace(stage.log, **witnesses.settings())
+    onlooker = Onlooker(stage)
     wanted: dict[tuple[bytes, bool], int] = {}
 
     def prepare(at: int) -> None:
         stage.clock.advance(6 * DAY - stage.clock() % HOUR)
-        stage.retire(policy=POLICY)
+        if at % 6 == 0:
+            stage.retire(policy=POLICY)
         end = interval_at(stage.clock()) - 12
         keys = [key_ending(end, 10 * at + number) for number in range(6)]
         stage.collect(keys)
@@ -223,6 +233,13 @@ def test_publishing_mends_a_fault_at_any_call(
             wanted[revised, True] = 1
 
     def run(faults: Faults) -> object:
+        def send(url: str, body: bytes) -> WitnessAnswer:
+            try:
+                return faults.call(lambda: witnesses.send(url, body))
+            except (Failed, Dead) as fault:
+                # A thread of a process that has ended: the next call of any other ends it too.
+                raise FetchFailed("no answer") from fault
+
         return publish_due(
             lambda: faulty.new_session(faults),
             FaultyStorage(stage.storage, faults),
@@ -230,22 +247,26 @@ def test_publishing_mends_a_fault_at_any_call(
             regions=[REGION],
             policy=POLICY,
             profile="demo",
+            log=replace(stage.log, send=send),
             now=stage.clock(),
             holder="first",
         )
 
     def mend() -> None:
         faulty.cut()
-        witness.look()
+        onlooker.look()
         stage.clock.advance(POLICY.lease_seconds)
         stage.publish(policy=POLICY, holder="second")
-        witness.look()
-        stage.check_agreement()
+        onlooker.look()
 
     calls = spoil_each_call(run, prepare, mend, done=done, dead=dead)
-    witness.look()
-    assert calls > 30, "every call was spoilt, and there are many"
-    assert witness.published == wanted
+    onlooker.look()
+    onlooker.log.check(REGION)
+    stage.retire(policy=POLICY)
+    stage.check_agreement()
+    assert calls > 100, "every call was spoilt, and there are many"
+    assert len(onlooker.log.years()) > 1
+    assert onlooker.published == wanted
     windows = stage.batches()
     assert windows[-1].sequence == calls + 1
     assert all(before.window_end == after.window_start for before, after in pairwise(windows))
@@ -264,6 +285,7 @@ def test_retiring_mends_a_fault_at_any_call(stage: Publishing, faulty: FaultyDat
             lambda: faulty.new_session(faults),
             storage,
             policy=POLICY,
+            log=stage.log,
             now=stage.clock(),
             holder="retire",
         )

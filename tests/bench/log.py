@@ -1,0 +1,339 @@
+"""What the log costs: work per publish, bytes that a phone fetches, appending, and rebuilding it whole.
+
+The limits are what no log can do without: the syncs of its files and commits, the hashes of its bytes.
+"""
+
+import os
+import random
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from hashlib import sha256
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
+from sqlalchemy import event, insert
+from sqlalchemy.orm import Session
+
+from registry.client.monitor.rebuild import rebuild_shard, tile_levels
+from registry.models import CollectingBase, LogEntry, LogShard, open_database, transaction
+from registry.models.lease import leased
+from registry.protocol.checkpoint import Checkpoint, cosign, sign_checkpoint
+from registry.protocol.index import shard_checkpoint_path, shard_tile_path
+from registry.protocol.leaves import (
+    BatchLeaf,
+    IndexLeaf,
+    Leaf,
+    encode_leaf,
+    encode_region_proof,
+    prove_region,
+    regions_root,
+)
+from registry.protocol.merkle import CompactRange, inclusion_path, leaf_hash, tree_root
+from registry.protocol.note import KeyKind, Note, encode_note, verifier_key
+from registry.protocol.proof import LogProof, encode_proof
+from registry.protocol.tiles import WIDTH, Tile, encode_bundle, new_tiles, node_reader
+from registry.signing.note_key import NoteKey
+from registry.storage.local import LocalStorage
+from registry.transparency.heads import sign_sequenced
+from registry.transparency.log import TransparencyLog
+from registry.transparency.notes import write_checkpoint
+from registry.transparency.run import LogRun
+from registry.transparency.sequencing import Appender
+from registry.transparency.witnessing import Witnessed
+from tests.bench.measure import Measurement, Pair, Target
+
+YEAR = 2026
+ORIGIN = f"registry.health.example/keys/{YEAR}"
+MILLION = 1_000_000
+YEAR_OF_LEAVES = 365_000
+REGIONS = [f"X{chr(65 + number // 26)}-{chr(65 + number % 26)}{number % 10}" for number in range(40)]
+NOON = 1_781_524_800
+
+
+def _leaf(number: int) -> bytes:
+    """A batch leaf as they are: some 250 bytes."""
+    draw = random.Random(number)
+    return encode_leaf(BatchLeaf("XA", number + 1, NOON, NOON + 3600, draw.randbytes(32), draw.randbytes(32)))
+
+
+@cache
+def _leaves(number: int) -> tuple[bytes, ...]:
+    return tuple(map(_leaf, range(number)))
+
+
+def _keys() -> list[NoteKey]:
+    """The log's two keys."""
+    return [
+        NoteKey(Ed25519PrivateKey.generate(), ORIGIN, KeyKind.ED25519),
+        NoteKey(MLDSA44PrivateKey.generate(), ORIGIN, KeyKind.ML_DSA_44),
+    ]
+
+
+def _lay_out(folder: Path, entries: Sequence[bytes]) -> bytes:
+    """Write a log's tiles and bundles without syncing anything; its root."""
+    hashes = [leaf_hash(entry) for entry in entries]
+    levels = tile_levels(hashes)
+    for tile in new_tiles(0, len(entries)):
+        first = tile.number * WIDTH
+        if tile.level is None:
+            content = encode_bundle(entries[first : first + tile.width])
+        else:
+            content = b"".join(levels[tile.level][first : first + tile.width])
+        path = folder / shard_tile_path(YEAR, tile)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return tree_root(hashes)
+
+
+# ------------------------------------------------------- work per publish
+
+
+@contextmanager
+def _publish_at_a_million() -> Iterator[Pair]:
+    """Sequence 40 batches and their index, lay out, read back, sign, show: against the same syncs alone."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="registry-bench-")))
+        run = stack.enter_context(_log_of_a_million(folder))
+        syncs = _Syncs(run)
+        numbers = count(MILLION)
+        _publish(run, next(numbers))  # caches, folders
+
+        def ours() -> float:
+            with syncs.counted():
+                began = time.perf_counter()
+                _publish(run, next(numbers))
+                return 1000 * (time.perf_counter() - began)
+
+        def limit() -> float:
+            return 1000 * _bare_syncs(folder / "syncs", syncs.number)
+
+        yield Pair(ours, limit)
+
+
+@contextmanager
+def _log_of_a_million(folder: Path) -> Iterator[LogRun]:
+    entries = _leaves(MILLION)
+    root = _lay_out(folder / "public", entries)
+    engine = open_database(f"sqlite:///{folder}/collecting.sqlite")
+    CollectingBase.metadata.create_all(engine)
+    keys = _keys()
+    note = encode_note(sign_checkpoint(Checkpoint(ORIGIN, MILLION, root), keys, now=NOON))
+    with engine.begin() as connection:
+        for first in range(0, MILLION, 50_000):
+            part = enumerate(entries[first : first + 50_000], start=first)
+            connection.execute(
+                insert(LogEntry), [{"year": YEAR, "number": number, "entry": entry} for number, entry in part]
+            )
+    with Session(engine) as session, transaction(session):
+        session.add(LogShard(year=YEAR, origin=ORIGIN, size=MILLION, root=root, checkpoint=note))
+    log = TransparencyLog(ORIGIN.rpartition("/")[0], lambda year: keys, keys[0])
+    with Session(engine) as session, leased(session, "bench", "bench", NOON, 86_400) as fence:
+        if fence is None:
+            raise RuntimeError("somebody else holds the lease of a database made here")
+        yield LogRun(session, LocalStorage(folder / "public"), log, "bench", fence, NOON)
+    engine.dispose()
+
+
+def _publish(run: LogRun, number: int) -> None:
+    shard = run.shard()
+    if shard is None:
+        raise RuntimeError("the log is gone")
+    leaves: list[Leaf] = [
+        BatchLeaf(region, number, NOON, NOON + 3600, os.urandom(32), os.urandom(32)) for region in REGIONS
+    ]
+    leaves.append(IndexLeaf(NOON, len(REGIONS), os.urandom(32), None))
+    with run.fenced() as session:
+        appender = Appender(session, session.get_one(LogShard, YEAR))
+        for leaf in leaves:
+            appender.add(leaf)
+    signed = sign_sequenced(run)
+    if signed is None or signed.size != shard.size + len(leaves):
+        raise RuntimeError("the leaves were not signed")
+    with run.fenced():
+        write_checkpoint(run, signed, Witnessed())
+
+
+class _Syncs:
+    """How many syncs one publish asks for: of files and folders, and one for each commit that wrote."""
+
+    def __init__(self, run: LogRun) -> None:
+        self.number = 0
+        bind = run.session.get_bind()
+        event.listen(bind, "commit", self._note)
+
+    def _note(self, _connection: object) -> None:
+        self.number += 1
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        self.number = 0
+        real = os.fsync
+
+        def counting(descriptor: int) -> None:
+            self.number += 1
+            real(descriptor)
+
+        with patch("os.fsync", counting):
+            yield
+
+
+def _bare_syncs(path: Path, number: int) -> float:
+    """Seconds of `number` times writing a page and syncing it."""
+    page = os.urandom(4096)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+    try:
+        began = time.perf_counter()
+        for _ in range(number):
+            os.write(descriptor, page)
+            os.fsync(descriptor)
+        return time.perf_counter() - began
+    finally:
+        os.close(descriptor)
+
+
+# ------------------------------------------------- what a phone fetches
+
+
+def _phone_fetch(size: int) -> tuple[float, float]:
+    """(bytes of a phone's proof at `size` leaves, bytes of the hashes and signatures alone in it)."""
+    digests = {region: sha256(region.encode()).digest() for region in REGIONS}
+    leaf = encode_leaf(IndexLeaf(NOON, len(REGIONS), regions_root(digests), size - 42))
+    draw = random.Random(size)
+    hashes = [draw.randbytes(32) for _ in range(size - 1)] + [leaf_hash(leaf)]
+    levels = tile_levels(hashes)
+
+    def fetch(tile: Tile) -> bytes:
+        first = tile.number * WIDTH
+        return b"".join(levels[tile.level or 0][first : first + tile.width])
+
+    path = tuple(inclusion_path(size - 1, size, node_reader(fetch, size)))
+    note = sign_checkpoint(Checkpoint(ORIGIN, size, tree_root(hashes)), _keys()[:1], now=NOON)
+    witnesses = [
+        NoteKey(Ed25519PrivateKey.generate(), f"witness-{number}.health.example", KeyKind.COSIGNATURE_V1)
+        for number in range(3)
+    ]
+    lines = [cosign(note, witness, now=NOON) for witness in witnesses]
+    checkpoint = encode_note(Note(note.text, (*note.signatures, *lines)))
+    region = prove_region(leaf, digests, REGIONS[17])
+    proof = encode_proof(LogProof(size - 1, path, checkpoint, encode_region_proof(region)))
+    bare = 32 * (len(path) + len(region.path) + 2) + 64 * 4 + len(leaf)
+    return len(proof), bare
+
+
+def _fetched(size: int) -> Iterator[Pair]:
+    figures = _phone_fetch(size)
+    yield Pair(lambda: figures[0], lambda: figures[1])
+
+
+@contextmanager
+def _fetch_at_a_million() -> Iterator[Pair]:
+    yield from _fetched(MILLION)
+
+
+@contextmanager
+def _fetch_at_worst() -> Iterator[Pair]:
+    """2^20 - 1 leaves: no smaller log has as long a path to its last leaf."""
+    yield from _fetched(2**20 - 1)
+
+
+# ----------------------------------------------------- hashing and files
+
+
+def _hash_alone(entries: Sequence[bytes]) -> float:
+    """Seconds of hashing the leaves' bytes, and as many nodes."""
+    node = b"\x01" + bytes(64)
+    began = time.process_time()
+    for entry in entries:
+        sha256(b"\x00" + entry).digest()
+    for _ in entries:
+        sha256(node).digest()
+    return time.process_time() - began
+
+
+@contextmanager
+def _append() -> Iterator[Pair]:
+    before = CompactRange().extended(map(leaf_hash, _leaves(YEAR_OF_LEAVES)))
+    new = _leaves(YEAR_OF_LEAVES)[:1000]
+
+    def ours() -> float:
+        began = time.process_time()
+        hashes = [leaf_hash(entry) for entry in new]
+        before.extended(hashes).root()
+        for first in range(0, len(new), WIDTH):
+            encode_bundle(new[first : first + WIDTH])
+            b"".join(hashes[first : first + WIDTH])
+        return 1000 * (time.process_time() - began)
+
+    yield Pair(ours, lambda: 1000 * _hash_alone(new))
+
+
+@contextmanager
+def _rebuild() -> Iterator[Pair]:
+    entries = _leaves(YEAR_OF_LEAVES)
+    with TemporaryDirectory(prefix="registry-bench-") as name:
+        folder = Path(name)
+        root = _lay_out(folder, entries)
+        keys = _keys()
+        signed = sign_checkpoint(Checkpoint(ORIGIN, len(entries), root), keys, now=NOON)
+        (folder / shard_checkpoint_path(YEAR)).write_bytes(encode_note(signed))
+        storage = LocalStorage(folder)
+
+        def ours() -> float:
+            began = time.process_time()
+            found = rebuild_shard(storage.read, YEAR, [verifier_key(key) for key in keys])
+            spent = time.process_time() - began
+            if found.faults or found.entries != len(entries):
+                raise RuntimeError(f"the log does not hold: {found.faults[:1]}")
+            return spent
+
+        yield Pair(ours, lambda: _hash_alone(entries))
+
+
+MEASUREMENTS = (
+    Measurement(
+        "log_work_per_publish_at_1m_leaves",
+        "ms",
+        "its own syncs alone: as many times a page written and synced. Ours: 40 batches and their index "
+        "sequenced, laid out, read back, signed twice, shown",
+        Target(3, at_most=True),
+        _publish_at_a_million,
+        full=True,
+    ),
+    Measurement(
+        "phone_fetch_bytes_at_1m_leaves",
+        "B",
+        "the hashes, signatures and the leaf in it as raw bytes. Proof, leaf and path for one of 40 regions, "
+        "three Ed25519 cosignatures. The target is 2,000 B",
+        Target(2000, at_most=True, absolute=True, tolerance=0),
+        _fetch_at_a_million,
+        runs=1,
+    ),
+    Measurement(
+        "phone_fetch_bytes_at_worst_below_2_20",
+        "B",
+        "the same, with the longest path that a log of less than 2^20 leaves has. The target is 2,300 B",
+        Target(2300, at_most=True, absolute=True, tolerance=0),
+        _fetch_at_worst,
+        runs=1,
+    ),
+    Measurement(
+        "log_append_1000_leaves",
+        "ms",
+        "hashing the same bytes. Ours: leaves, nodes, root, bundles and tiles of one checkpoint",
+        Target(3, at_most=True),
+        _append,
+    ),
+    Measurement(
+        "log_rebuild_365000_leaves",
+        "s",
+        "hashing the same bytes. Ours: every bundle and tile read from disk, compared, and the signed root",
+        Target(3, at_most=True),
+        _rebuild,
+    ),
+)
