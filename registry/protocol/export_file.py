@@ -34,7 +34,9 @@ __all__ = [
     "decode_signatures",
     "encode_export",
     "encode_signatures",
+    "open_zip",
     "pack",
+    "read_announced",
     "read_zip",
     "unpack",
     "verify_signatures",
@@ -53,6 +55,13 @@ MAX_ONSET_DAYS = 14
 MAX_KEY_AGE_INTERVALS = 28 * INTERVALS_PER_DAY
 """A key is 15 days old at most when it comes in, and may be revised until it is retired at 21; the rest
 is for a publisher that catches up after days of standstill. Anything older is a mistake."""
+
+MAX_RECORDS = 1_000_400
+"""Keys and signers in a file; ours are cut at 500,000 keys, phones take about 750,000. Each costs its reader
+hundreds of bytes, and two bytes are enough to state one: so they are counted before any is made."""
+
+MAX_SIGNATURES_BYTES = 64 * 1024
+"""Of `export.sig`: hundreds of signers."""
 
 _ECDSA_WITH_SHA256 = "1.2.840.10045.4.3.2"
 
@@ -133,6 +142,7 @@ def decode_export(export_bin: bytes) -> ExportFile:
     """
     if export_bin[: len(HEADER)] != HEADER:
         raise Malformed("export.bin does not begin with the header 'EK Export v1'")
+    _check_count(export_bin)
     message = pb.TemporaryExposureKeyExport()
     try:
         message.ParseFromString(export_bin[len(HEADER) :])
@@ -148,6 +158,46 @@ def decode_export(export_bin: bytes) -> ExportFile:
         )
     except DecodeError as error:
         raise Malformed("export.bin is not a TemporaryExposureKeyExport") from error
+
+
+def _check_count(export_bin: bytes) -> None:
+    """Raises Malformed for more records than a file may have, having built none of them.
+
+    What is no protobuf at all is left to the parser to refuse: it stops where this does.
+    """
+    at, end, count = len(HEADER), len(export_bin), 0
+    if end - at <= MAX_RECORDS:
+        return  # no room for more: a record has two bytes at least
+    while at < end:
+        tag, size = export_bin[at], export_bin[at + 1] if at + 1 < end else 0
+        if tag & 0x87 == _LENGTH and size < 0x80:
+            at += 2 + size  # almost every record
+            count += 1
+        elif tag & 7 == _LENGTH:
+            start = _after_varint(export_bin, at)
+            at = _after_varint(export_bin, start)
+            size = sum((byte & 0x7F) << 7 * place for place, byte in enumerate(export_bin[start:at][:5]))
+            at += size
+            count += 1
+        elif tag & 7 == _VARINT:
+            at = _after_varint(export_bin, _after_varint(export_bin, at))
+        elif tag & 7 in _FIXED:
+            at = _after_varint(export_bin, at) + _FIXED[tag & 7]
+        else:
+            raise Malformed("export.bin is not a TemporaryExposureKeyExport")
+        if count > MAX_RECORDS:
+            raise Malformed(f"export.bin holds more than {MAX_RECORDS} records")
+
+
+# Wire types of protobuf, and how long a value of fixed length is.
+_VARINT, _LENGTH = 0, 2
+_FIXED = {1: 8, 5: 4}
+
+
+def _after_varint(content: bytes, at: int) -> int:
+    while at < len(content) and content[at] & 0x80:
+        at += 1
+    return at + 1
 
 
 _REPORT_TYPES = tuple(ReportType)
@@ -194,6 +244,8 @@ def encode_signatures(signatures: Sequence[tuple[SignatureInfo, bytes]]) -> byte
 
 def decode_signatures(export_sig: bytes) -> list[tuple[SignatureInfo, bytes]]:
     """The signatures of `export.sig`, unverified, in the file's order. Raises Malformed."""
+    if len(export_sig) > MAX_SIGNATURES_BYTES:
+        raise Malformed(f"export.sig has more than {MAX_SIGNATURES_BYTES} bytes")
     message = pb.TEKSignatureList()
     try:
         message.ParseFromString(export_sig)
@@ -202,21 +254,35 @@ def decode_signatures(export_sig: bytes) -> list[tuple[SignatureInfo, bytes]]:
         raise Malformed("export.sig is not a TEKSignatureList") from error
 
 
+def open_zip(content: bytes) -> tuple[bytes, list[tuple[SignatureInfo, bytes]]]:
+    """(the bytes that were signed, the signatures): enough to verify a file before anything in it is read.
+
+    Raises Malformed, also for a file without signatures.
+    """
+    export_bin, export_sig = unpack(content)
+    signatures = decode_signatures(export_sig)
+    if not signatures:
+        raise Malformed("export.sig holds no signature")
+    return export_bin, signatures
+
+
 def read_zip(content: bytes) -> tuple[ExportFile, bytes, list[tuple[SignatureInfo, bytes]]]:
     """(what the file says, the bytes that were signed, the signatures), nothing of it verified.
 
     Raises Malformed: also for a file without signatures, or with more or fewer than it announces.
     """
-    export_bin, export_sig = unpack(content)
+    export_bin, signatures = open_zip(content)
+    return read_announced(export_bin, len(signatures)), export_bin, signatures
+
+
+def read_announced(export_bin: bytes, signers: int) -> ExportFile:
+    """What `export.bin` says, if it announces so many `signers`. Raises Malformed."""
     export = decode_export(export_bin)
-    signatures = decode_signatures(export_sig)
-    if not signatures:
-        raise Malformed("export.sig holds no signature")
-    if len(signatures) != len(export.signature_infos):
+    if signers != len(export.signature_infos):
         raise Malformed(
-            f"export.bin announces {len(export.signature_infos)} signatures, export.sig has {len(signatures)}"
+            f"export.bin announces {len(export.signature_infos)} signatures, export.sig has {signers}"
         )
-    return export, export_bin, signatures
+    return export
 
 
 def verify_signatures(
