@@ -104,11 +104,15 @@ class WitnessState(CollectingBase):
     asked_at: Mapped[int] = mapped_column(BigInteger, default=0)
     """Unix seconds; it was asked about `asked_size`."""
     asked_size: Mapped[int] = mapped_column(BigInteger, default=0)
+    failures: Mapped[int] = mapped_column(default=0)
+    """How often in a row it was asked and did not cosign: the more, the longer it is left alone."""
     cosigned_at: Mapped[int] = mapped_column(BigInteger, default=0)
     error: Mapped[str | None] = mapped_column(Text)
     """Why it did not cosign when it was asked last."""
     halted: Mapped[bool] = mapped_column(default=False)
-    """It refuses what we signed: nothing is signed until it takes it, or leaves the policy."""
+    """It refused what we signed. Only a cosignature of its, or its leaving the policy, takes this back."""
+    ahead: Mapped[int | None] = mapped_column(BigInteger)
+    """The size beyond ours that it said it had cosigned; taken back as `halted` is."""
 
 
 class Withdrawal(CollectingBase):

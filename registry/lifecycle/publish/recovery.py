@@ -32,6 +32,7 @@ from registry.protocol.trust import shard_year
 from registry.transparency.heads import lay_out_again
 from registry.transparency.layout import first_of_bundle, stored_nodes, stored_root, tile_fetcher
 from registry.transparency.notes import write_changed
+from registry.transparency.witnessing import check_not_halted
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,9 @@ def check_not_set_back(run: Run) -> None:
     """Compare the database's head with what was published; mend what can be mended.
 
     Raises LogSetBack, after the missing leaves were brought back, if the public files are ahead; LogForked if
-    they are another log's or another tree's; StorageConflict if they cannot be read. Public files that are
-    behind are laid out again from the database, and nothing is raised.
+    they are another log's or another tree's; StorageConflict if they cannot be read; and as `check_not_halted`
+    while a witness stops the log. Public files that are behind are laid out again from the database, and
+    nothing is raised.
     """
     shard = run.shard()
     published = _newest_published(run, shard)
@@ -69,6 +71,7 @@ def check_not_set_back(run: Run) -> None:
         _restore_past_shards(run, shard)
     if shard.size:
         _restore_right_edge(run, shard, published)
+    check_not_halted(run)
 
 
 def _newest_published(run: Run, shard: LogShard | None) -> Published | None:
