@@ -99,9 +99,7 @@ class Publisher:
         with Session(self.issuing_engine) as session, transaction(session):
             detail: dict[str, str | int] = {"region": region, "sequence": sequence, "reason": reason}
             record_operators_act(session, ActKind.BATCH_WITHDRAWN, detail, self.clock())
-        withdraw_batch(
-            self.new_session, region=region, sequence=sequence, reason=reason, reference=reference
-        )
+        withdraw_batch(self.new_session, region=region, sequence=sequence, reason=reason, reference=reference)
 
     def log_state(self) -> LogState:
         """Where the log stands, for the metrics."""

@@ -261,9 +261,7 @@ def _auditor(session: Session, settings: Settings, auditor_id: str | None) -> st
 def _new_auditor(session: Session, settings: Settings, name: str) -> str:
     auditor_id = str(uuid.uuid4())
     session.add(
-        Official(
-            id=auditor_id, authority_id=settings.health_authority_id, name=name, role=Role.AUDITOR.value
-        )
+        Official(id=auditor_id, authority_id=settings.health_authority_id, name=name, role=Role.AUDITOR.value)
     )
     session.flush()
     return auditor_id

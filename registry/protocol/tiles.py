@@ -6,11 +6,11 @@ the full one once there is one: no bytes under a name ever change.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from registry.errors import Malformed
-from registry.protocol.merkle import HASH_BYTES, NodeReader, tree_root
+from registry.protocol.merkle import EMPTY_ROOT, HASH_BYTES, NodeReader, parents, tree_root
 
 WIDTH = 256
 HEIGHT = 8
@@ -91,14 +91,14 @@ def encode_bundle(entries: Sequence[bytes]) -> bytes:
 def decode_bundle(content: bytes, width: int) -> list[bytes]:
     """The `width` entries of a bundle. Raises Malformed for any other number, and for bytes left over."""
     entries: list[bytes] = []
-    at = 0
-    while at < len(content):
-        length = int.from_bytes(content[at : at + 2], "big")
-        entry = content[at + 2 : at + 2 + length]
-        if at + 2 > len(content) or len(entry) != length:
-            raise Malformed("the bundle ends within an entry")
-        entries.append(entry)
-        at += 2 + length
+    at, end = 0, len(content)
+    # Two bytes of length are looked at, so the last place where an entry can begin is two before the end.
+    while at < end - 1:
+        begin = at + 2
+        at = begin + (content[at] << 8 | content[at + 1])
+        entries.append(content[begin:at])
+    if at != end:
+        raise Malformed("the bundle ends within an entry")
     if len(entries) != width:
         raise Malformed(f"the bundle holds {len(entries)} entries, not {width}")
     return entries
@@ -109,6 +109,35 @@ def split_tile(content: bytes, width: int) -> list[bytes]:
     if len(content) != width * HASH_BYTES:
         raise Malformed(f"a tile of {width} hashes has not {len(content)} bytes")
     return [content[at : at + HASH_BYTES] for at in range(0, len(content), HASH_BYTES)]
+
+
+def tile_roots(hashes: Sequence[bytes]) -> list[bytes]:
+    """What stands in the level above for each full tile of these hashes, the first of which begins a tile."""
+    level = list(hashes[: len(hashes) // WIDTH * WIDTH])
+    for _ in range(HEIGHT):
+        level = parents(level)
+    return level
+
+
+def tile_levels(leaf_hashes: Sequence[bytes]) -> list[list[bytes]]:
+    """By tile level: the hashes of all complete subtrees of 256**level leaves of a log, as tiles hold them."""
+    levels = [list(leaf_hashes)]
+    while len(levels[-1]) >= WIDTH:
+        levels.append(tile_roots(levels[-1]))
+    return levels
+
+
+def root_of_edge(edge: Iterable[Sequence[bytes]]) -> bytes:
+    """A log's root by the hashes in the partial tiles of its right edge, level 0 first, empty ones included.
+
+    Full tiles are not needed: each is one hash of the level above.
+    """
+    root: bytes | None = None
+    for hashes in edge:
+        below = [] if root is None else [root]
+        if hashes or below:
+            root = tree_root([*hashes, *below])
+    return EMPTY_ROOT if root is None else root
 
 
 def node_reader(fetch: Callable[[Tile], bytes], size: int) -> NodeReader:

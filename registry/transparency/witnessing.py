@@ -189,9 +189,7 @@ def _halting(run: LogRun) -> list[WitnessState]:
     states = list(
         run.session.scalars(
             select(WitnessState)
-            .where(
-                WitnessState.name.in_(names), or_(WitnessState.halted, WitnessState.ahead.is_not(None))
-            )
+            .where(WitnessState.name.in_(names), or_(WitnessState.halted, WitnessState.ahead.is_not(None)))
             .order_by(WitnessState.name)
         )
     )

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from sqlalchemy import event, insert
 from sqlalchemy.orm import Session
 
-from registry.client.monitor.rebuild import rebuild_shard, tile_levels
+from registry.client.monitor.rebuild import rebuild_shard
 from registry.models import CollectingBase, LogEntry, LogShard, open_database, transaction
 from registry.models.lease import leased
 from registry.protocol.checkpoint import Checkpoint, cosign, sign_checkpoint
@@ -37,7 +37,7 @@ from registry.protocol.leaves import (
 from registry.protocol.merkle import CompactRange, inclusion_path, leaf_hash, tree_root
 from registry.protocol.note import KeyKind, Note, encode_note, verifier_key
 from registry.protocol.proof import LogProof, encode_proof
-from registry.protocol.tiles import WIDTH, Tile, encode_bundle, new_tiles, node_reader
+from registry.protocol.tiles import WIDTH, Tile, encode_bundle, new_tiles, node_reader, tile_levels
 from registry.signing.note_key import NoteKey
 from registry.storage.local import LocalStorage
 from registry.transparency.heads import sign_sequenced

@@ -103,7 +103,9 @@ def test_an_origin_need_not_look_like_an_address() -> None:
     assert decode_checkpoint(encode_checkpoint(checkpoint)) == checkpoint
 
 
-@pytest.mark.parametrize("origin", ["a space/log", "a+plus/log", "a\ttab/log", "a\u00a0space/log", "a\u2003b"])
+@pytest.mark.parametrize(
+    "origin", ["a space/log", "a+plus/log", "a\ttab/log", "a\u00a0space/log", "a\u2003b"]
+)
 def test_an_origin_that_can_be_no_key_s_name_is_refused(origin: str) -> None:
     with pytest.raises(Malformed, match="no white space and no plus"):
         decode_checkpoint(f"{origin}\n1\n{ROOT_TEXT}\n")

@@ -18,7 +18,12 @@ from registry.models import (
     transaction,
 )
 from registry.protocol.checkpoint import Checkpoint
-from registry.protocol.index import LOG_CHECKPOINT_PATH, shard_checkpoint_path, shard_tile_path
+from registry.protocol.index import (
+    LOG_CHECKPOINT_PATH,
+    shard_checkpoint_path,
+    shard_signed_path,
+    shard_tile_path,
+)
 from registry.protocol.leaves import ActivityLeaf, BatchLeaf, IndexLeaf, KeyLeaf, PolicyLeaf, leaf_type
 from registry.protocol.manifest import decode_manifest
 from registry.protocol.receipt import receipt_leaves
@@ -276,6 +281,7 @@ def test_keys_that_did_not_begin_the_shard_sign_nothing(stage: Publishing, publi
         stage.publish()
     stage.storage.delete(LOG_CHECKPOINT_PATH)
     stage.storage.delete(shard_checkpoint_path(2026))
+    stage.storage.delete(shard_signed_path(2026))
     with pytest.raises(ConfigurationError, match="are not those that"):
         stage.publish()
     stage.log = own

@@ -187,17 +187,13 @@ def test_more_published_than_certified_is_seen(auditor: Auditor, world: World) -
     assert "A later step counts more than an earlier one." in page
 
 
-def test_real_and_decoy_receipts_of_a_batch_are_those_of_its_manifest(
-    auditor: Auditor, world: World
-) -> None:
+def test_real_and_decoy_receipts_of_a_batch_are_those_of_its_manifest(auditor: Auditor, world: World) -> None:
     live_a_day(world)
     page = auditor.sign_in().page()
     assert re.search(r"<td>2</td><td>14</td>\s*<td><span class=\"state state-live\">agrees</span>", page)
 
 
-def test_a_receipt_slipped_in_after_sealing_makes_the_manifest_differ(
-    auditor: Auditor, world: World
-) -> None:
+def test_a_receipt_slipped_in_after_sealing_makes_the_manifest_differ(auditor: Auditor, world: World) -> None:
     live_a_day(world)
     with Session(open_database(world.settings.collecting_database_url)) as session, transaction(session):
         batch_id = session.scalars(select(Batch.id).order_by(Batch.sequence.desc())).first()
