@@ -16,7 +16,7 @@ from registry.client.monitor.shard import Entry, Read
 from registry.client.monitor.view import LogView
 from registry.errors import Distrusted, Malformed
 from registry.faces.audit.reckoning import Reckoning, reckon
-from registry.lifecycle.activity import acts_of, check_all_chains
+from registry.lifecycle.activity import acts_of, check_all_chains, lost_anchors
 from registry.models import ActivityAnchor, ActivityChain, Authorization, Batch, Receipt
 from registry.protocol.activity import activity_commitment, decode_heads
 from registry.protocol.intervals import utc_date
@@ -46,6 +46,8 @@ class Books:
         self._view = view
         self._read = read
         self._now = now
+        self._lost = False
+        """Whether something cannot be checked any more, for it went with a database."""
 
     def check(self, halves: Halves) -> bool:
         """Whether everything could be checked."""
@@ -69,7 +71,7 @@ class Books:
             return False
         self._counts(reckon(halves.issuing, halves.collecting, self._now))
         self._attestations(halves.issuing, halves.collecting)
-        return True
+        return not self._lost
 
     def _missing(self, name: str, option: str, what: str) -> None:
         self._report.unproven.append(f"Not checked: {what}, for {name} was not given ({option}).")
@@ -130,7 +132,14 @@ class Books:
             own = stored.get(row.id, [])
             compared += 1
             real, decoys = real + len(own), decoys + len(manifest.receipts) - len(own)
-            self._compare(logged, manifest, row.seed, own)
+            if row.seed:
+                self._compare(logged, manifest, row.seed, own)
+            else:
+                self._lost = True
+                self._report.unproven.append(
+                    f"{logged.manifest_path}: its seed, and perhaps some of its receipts, went with a "
+                    "database that was lost. Which of its leaves are decoys cannot be told any more."
+                )
         self._report.members["receipts"] = {
             "batches": compared,
             "real": real,
@@ -218,12 +227,24 @@ class Books:
             if isinstance(entry.leaf, ActivityLeaf):
                 leaves[entry.leaf.commitment] = entry
         oldest = utc_date(self._now) - timedelta(days=KEPT_DAYS - 1)
+        lost = lost_anchors(session)
         for digest, entry in leaves.items():
+            if digest not in known and (entry.year, entry.number) in lost:
+                act = lost[entry.year, entry.number]
+                self._lost = True
+                self._report.unproven.append(
+                    f"{leaf_name(entry)} anchors acts that the database has lost: by act {act.number} of the "
+                    f"operator's chain a backup was restored before {act.hour}. Acts of in between are "
+                    "gone, and what was anchored cannot be checked: ask the operator what they were."
+                )
+                continue
             issued = self._view.issue_times.get((entry.year, entry.number))
             if digest not in known and issued is not None and utc_date(issued) > oldest:
                 what = "anchors acts, and the database has no such heads"
                 self._fault(FaultKind.ACTIVITY, leaf_name(entry), what, "Acts were changed after that day.")
         for digest, row in known.items():
+            if (row.log_year, row.leaf_number) in lost:
+                continue  # told above
             if digest not in leaves and row.leaf_number is not None and row.day < utc_date(self._now):
                 what = f"the anchor of {row.day} is not in the log"
                 self._fault(FaultKind.ACTIVITY, "the activity anchors", what)

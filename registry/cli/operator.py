@@ -101,7 +101,9 @@ def _tell(outcome: PublishOutcome) -> None:
     if outcome.busy:
         log.info("another publisher is at work")
     if outcome.clock_behind:
-        log.warning("the clock is behind the last window: nothing is sealed until it has caught up")
+        log.warning(
+            "the clock is behind what was published: nothing is sealed or logged until it has caught up"
+        )
     if outcome.unwitnessed:
         log.warning("the newest checkpoint has not its witnesses' quorum: phones are not pointed to it yet")
     if outcome.failed_open:

@@ -4,7 +4,9 @@ A leaf that was sequenced is never changed, moved or taken out. `LogShard.size` 
 signed head: the row is the lock that lets one root be signed for one size, and no other.
 """
 
-from sqlalchemy import BigInteger, LargeBinary, String, Text, func, select
+from datetime import date
+
+from sqlalchemy import BigInteger, Date, LargeBinary, String, Text, func, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from registry.models.bases import IN_KEY_ORDER, CollectingBase
@@ -37,6 +39,8 @@ class LogShard(CollectingBase):
     anchor: Mapped[bytes | None] = mapped_column(LargeBinary(32))
     """Commitment of the newest activity leaf, so that a day's is logged once."""
     anchor_number: Mapped[int | None] = mapped_column(BigInteger)
+    anchor_day: Mapped[date | None] = mapped_column(Date)
+    """The UTC day that it is of: a day is anchored once, whatever the acts' database says later."""
 
 
 class LogEntry(CollectingBase):

@@ -120,7 +120,7 @@ def tile_roots(hashes: Sequence[bytes]) -> list[bytes]:
 
 
 def tile_levels(leaf_hashes: Sequence[bytes]) -> list[list[bytes]]:
-    """By tile level: the hashes of all complete subtrees of 256**level leaves of a log, as tiles hold them."""
+    """By tile level: the hashes of all complete subtrees of 256**level leaves, as a log's tiles hold them."""
     levels = [list(leaf_hashes)]
     while len(levels[-1]) >= WIDTH:
         levels.append(tile_roots(levels[-1]))

@@ -106,7 +106,7 @@ def ask(run: LogRun, shard: LogShard, names: Collection[str] | None = None) -> N
 
 
 def check_not_halted(run: LogRun) -> None:
-    """Ask whoever has stopped the log, when it is time to; raises as `ask` does while one of them stands by it.
+    """Ask whoever has stopped the log, when it is time to; raises as `ask` does while one stands by it.
 
     The rule of every run's beginning, before anything is sealed or signed: that a witness which holds more
     than we do, or another tree, has fallen silent since takes nothing back.
@@ -238,9 +238,9 @@ def _judge(halting: Collection[WitnessState], shard: LogShard) -> None:
     for state in halting:
         if state.halted:
             raise LogForked(
-                f"witness {state.name} refuses the checkpoint of {shard.origin} at size {shard.size}; when it "
-                f"was asked last: {state.error}. Nothing is signed until it takes it or is taken out of the "
-                "witness policy"
+                f"witness {state.name} refuses the checkpoint of {shard.origin} at size {shard.size}; when "
+                f"it was asked last: {state.error}. Nothing is signed until it takes it or is taken out of "
+                "the witness policy"
             )
     for state in halting:
         raise LogSetBack(

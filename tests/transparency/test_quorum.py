@@ -231,7 +231,7 @@ def test_a_witness_that_holds_another_tree_stops_all_signing_until_it_is_explain
 
 
 def set_back(stage: Publishing) -> dict[str, bytes]:
-    """Publish, then set database and files back to before it, as a machine's snapshot does. The newer files."""
+    """Publish, then set database and files back to before, as a machine's snapshot does. The newer files."""
     backup, files = Backup(stage.engine), {name: stage.fetch(name) for name in stage.storage.names("")}
     stage.clock.advance(HOUR)
     stage.collect([key_ending(NOON - 144, 1)])

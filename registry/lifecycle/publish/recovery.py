@@ -65,9 +65,9 @@ def check_not_set_back(run: Run) -> None:
     """Compare the database's head with what was published; mend what can be mended.
 
     Raises LogSetBack, after the missing leaves were brought back, if the public files are ahead; LogForked if
-    they are another log's or another tree's; StorageConflict if they cannot be read; and as `check_not_halted`
-    while a witness stops the log. Public files that are behind are laid out again from the database, and
-    nothing is raised.
+    they are another log's or another tree's; StorageConflict if they cannot be read; and what
+    `check_not_halted` raises while a witness stops the log. Public files that are behind are laid out again
+    from the database, and nothing is raised.
     """
     shard = run.shard()
     found = _all_published(run, shard)
@@ -92,7 +92,7 @@ def _position(shard: LogShard | None) -> tuple[int, int]:
 
 
 def _all_published(run: Run, shard: LogShard | None) -> list[Published]:
-    """Every checkpoint that lies where one of ours would, of the years that there can be more of than we know.
+    """Every checkpoint that lies where one of ours would, of years that there can be more of than we know.
 
     One that is damaged counts as not there.
     """
@@ -117,7 +117,7 @@ def _newest_of(run: Run, year: int) -> Published:
 
 
 def _adopt(run: Run, shard: LogShard | None, published: Published) -> bool:
-    """Whether the note is of the leaves that this very database has sequenced: a crash kept it from knowing."""
+    """Whether the note is of leaves that this very database has sequenced: a crash kept it from knowing."""
     if shard is None or shard.year != published.year:
         return False
     return adopt_signed(run, shard, published.checkpoint, published.own_note)

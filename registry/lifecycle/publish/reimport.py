@@ -31,7 +31,7 @@ from registry.models import (
 )
 from registry.protocol.checkpoint import Checkpoint
 from registry.protocol.index import EXPOSURES
-from registry.protocol.intervals import EMBARGO_INTERVALS
+from registry.protocol.intervals import EMBARGO_INTERVALS, utc_date
 from registry.protocol.keys import TemporaryExposureKey
 from registry.protocol.leaves import (
     ActivityLeaf,
@@ -136,6 +136,8 @@ def _bring_back_leaf(session: Session, shard: LogShard, number: int, leaf: Leaf,
         case BatchLeaf():
             _bring_back_batch(session, shard.year, number, leaf, found)
         case IndexLeaf():
+            if shard.anchor_number is not None and shard.anchor_number > (shard.index_number or -1):
+                shard.anchor_day = utc_date(leaf.issued_at)
             shard.index_number = number
         case KeyLeaf():
             is_retired = leaf.action == "retired"
