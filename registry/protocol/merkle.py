@@ -15,6 +15,9 @@ HASH_BYTES = 32
 EMPTY_ROOT = sha256(b"").digest()
 MAX_SIZE = 2**63 - 1
 
+# To copy a hash that has begun is less work than to begin one.
+_LEAF, _NODE = sha256(b"\x00"), sha256(b"\x01")
+
 NodeReader = Callable[[int, int], bytes]
 """(level, index) to the hash of the complete subtree over leaves [index << level, (index + 1) << level)."""
 
@@ -73,16 +76,26 @@ class CompactRange:
 
 def leaf_hashes_of(entries: Iterable[bytes]) -> list[bytes]:
     """`leaf_hash` of each, in one loop: a log's worth of them costs little more than its hashes."""
-    return [sha256(b"\x00" + entry).digest() for entry in entries]
+    found: list[bytes] = []
+    add, begun = found.append, _LEAF.copy
+    for entry in entries:
+        one = begun()
+        one.update(entry)
+        add(one.digest())
+    return found
 
 
 def parents(hashes: Iterable[bytes]) -> list[bytes]:
     """`node_hash` of each two neighbours, in one loop; a last one without a neighbour has no part in it."""
+    found: list[bytes] = []
+    add, begun = found.append, _NODE.copy
     left_and_right = iter(hashes)
-    return [
-        sha256(b"\x01" + left + right).digest()
-        for left, right in zip(left_and_right, left_and_right, strict=False)
-    ]
+    for left, right in zip(left_and_right, left_and_right, strict=False):
+        one = begun()
+        one.update(left)
+        one.update(right)
+        add(one.digest())
+    return found
 
 
 def tree_root(leaf_hashes: Sequence[bytes]) -> bytes:

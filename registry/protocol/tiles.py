@@ -83,23 +83,29 @@ def new_tiles(old_size: int, new_size: int) -> list[Tile]:
 
 def encode_bundle(entries: Sequence[bytes]) -> bytes:
     """Each entry behind its length as a big-endian u16 (tlog-tiles, "Log Entries"). Raises Malformed."""
-    if any(len(entry) > MAX_ENTRY_BYTES for entry in entries):
+    lengths = list(map(len, entries))
+    if max(lengths, default=0) > MAX_ENTRY_BYTES:
         raise Malformed(f"a log entry has at most {MAX_ENTRY_BYTES} bytes")
-    return b"".join(len(entry).to_bytes(2, "big") + entry for entry in entries)
+    heads = {length: length.to_bytes(2, "big") for length in set(lengths)}
+    parts: list[bytes] = [b""] * (2 * len(lengths))
+    parts[::2] = map(heads.__getitem__, lengths)
+    parts[1::2] = entries
+    return b"".join(parts)
 
 
-def decode_bundle(content: bytes, width: int) -> list[bytes]:
-    """The `width` entries of a bundle. Raises Malformed for any other number, and for bytes left over."""
+def decode_bundle(content: bytes, width: int | None = None) -> list[bytes]:
+    """The entries of a bundle. Raises Malformed for another number than `width`, and for bytes left over."""
     entries: list[bytes] = []
+    add = entries.append
     at, end = 0, len(content)
     # Two bytes of length are looked at, so the last place where an entry can begin is two before the end.
     while at < end - 1:
         begin = at + 2
         at = begin + (content[at] << 8 | content[at + 1])
-        entries.append(content[begin:at])
+        add(content[begin:at])
     if at != end:
         raise Malformed("the bundle ends within an entry")
-    if len(entries) != width:
+    if width is not None and len(entries) != width:
         raise Malformed(f"the bundle holds {len(entries)} entries, not {width}")
     return entries
 
@@ -111,12 +117,34 @@ def split_tile(content: bytes, width: int) -> list[bytes]:
     return [content[at : at + HASH_BYTES] for at in range(0, len(content), HASH_BYTES)]
 
 
+def nodes_within(hashes: Sequence[bytes]) -> list[list[bytes]]:
+    """The nodes of the tiles that these hashes fill, the first of which begins a tile: by height, 0 to 8.
+
+    Those of height 8 stand for the full tiles in the level above.
+    """
+    return extended_nodes([[] for _ in range(HEIGHT + 1)], hashes)
+
+
+def extended_nodes(nodes: Sequence[Sequence[bytes]], hashes: Sequence[bytes]) -> list[list[bytes]]:
+    """`nodes_within` of the hashes that `nodes` are of and these after them; only new nodes are hashed."""
+    grown = [[*nodes[0], *hashes]]
+    for height in range(HEIGHT):
+        known, below = nodes[height + 1], grown[height]
+        fresh = parents(below[2 * len(known) :]) if len(below) > 2 * len(known) + 1 else ()
+        grown.append([*known, *fresh])
+    return grown
+
+
+def edge_within(nodes: Sequence[Sequence[bytes]], count: int) -> list[bytes]:
+    """Of `nodes_within`: the complete subtrees, largest first, of what the first `count` leave in a tile."""
+    return [
+        nodes[height][(count >> height) - 1] for height in range(HEIGHT - 1, -1, -1) if count >> height & 1
+    ]
+
+
 def tile_roots(hashes: Sequence[bytes]) -> list[bytes]:
     """What stands in the level above for each full tile of these hashes, the first of which begins a tile."""
-    level = list(hashes[: len(hashes) // WIDTH * WIDTH])
-    for _ in range(HEIGHT):
-        level = parents(level)
-    return level
+    return nodes_within(hashes[: len(hashes) // WIDTH * WIDTH])[HEIGHT]
 
 
 def tile_levels(leaf_hashes: Sequence[bytes]) -> list[list[bytes]]:

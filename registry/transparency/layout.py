@@ -8,18 +8,20 @@ from collections.abc import Callable, Mapping, Sequence
 
 from registry.errors import LogForked, Malformed, StorageConflict
 from registry.protocol.index import shard_tile_path
-from registry.protocol.merkle import NodeReader, leaf_hashes_of
+from registry.protocol.merkle import CompactRange, NodeReader, leaf_hashes_of
 from registry.protocol.tiles import (
     HEIGHT,
     WIDTH,
     Tile,
     decode_bundle,
+    edge_within,
     encode_bundle,
+    extended_nodes,
     new_tiles,
     node_reader,
+    nodes_within,
     root_of_edge,
     split_tile,
-    tile_roots,
     tiles_at,
 )
 from registry.storage import Storage
@@ -27,6 +29,9 @@ from registry.storage import Storage
 Fetch = Callable[[Tile], bytes]
 Edge = Sequence[list[bytes]]
 """The hashes in the partial tiles of a size's right edge, level 0 first; a level that has none is empty."""
+Nodes = Sequence[Sequence[Sequence[bytes]]]
+"""For each level of such an edge, the nodes that its hashes lead to, by height."""
+NO_NODES: Sequence[Sequence[bytes]] = nodes_within(())
 
 
 def first_of_bundle(size: int) -> int:
@@ -81,18 +86,22 @@ def lay_out(
     """
     if len(entries) != new_size - first_of_bundle(old_size):
         raise LogForked(f"the database has not the {new_size} leaves that it says it has")
-    edge = _stored_edge(storage, year, old_size)
-    if root_of_edge(edge) != old_root:
+    edge = [nodes_within(hashes) for hashes in _stored_edge(storage, year, old_size)]
+    if _root(edge, old_size) != old_root:
         raise StorageConflict(f"the stored tiles of log/{year} do not lead to the root of {old_size} leaves")
-    # Hashed here for the first time: what the old edge holds need not be, its tiles lead to a signed root.
+    bundle = _stored_bundle(storage, year, old_size)
+    # Neither here nor below is anything hashed that the old edge holds: its tiles lead to a signed root.
     fresh = leaf_hashes_of(entries[old_size - first_of_bundle(old_size) :])
-    levels = _levels([*edge[0], *fresh], edge)
+    levels = _grown(edge, fresh)
     if signed_root is not None and root_of_edge(map(_partial, levels)) != signed_root:
         raise LogForked(f"the leaves of log/{year} in the database do not lead to the root that was signed")
     made = _contents(levels, entries, old_size, new_size)
+    if not next(iter(made.values()), b"").startswith(bundle):
+        raise StorageConflict(f"a stored bundle of log/{year} does not go with the log's leaves")
+    paths = {tile: shard_tile_path(year, tile) for tile in made}
     for tile, content in made.items():
-        _store(storage, shard_tile_path(year, tile), content, may_replace)
-    return _root_as_stored(storage, year, edge, made)
+        _store(storage, paths[tile], content, may_replace)
+    return _root_as_stored(storage, year, edge, bundle, paths, old_size=old_size, new_size=new_size)
 
 
 def _stored_edge(storage: Storage, year: int, size: int) -> Edge:
@@ -108,18 +117,37 @@ def _stored_edge(storage: Storage, year: int, size: int) -> Edge:
     return edge
 
 
+def _stored_bundle(storage: Storage, year: int, size: int) -> bytes:
+    """The partial bundle of the shard at `size`, nothing if there is none. Raises StorageConflict."""
+    number, width = tiles_at(None, size)
+    return tile_fetcher(storage, year)(Tile(None, number, width)) if width else b""
+
+
 def _height(size: int) -> int:
     """How many levels of tiles a log of `size` has; at least one."""
     return max(1, -(-size.bit_length() // HEIGHT))
 
 
-def _levels(lowest: Sequence[bytes], edge: Edge) -> list[list[bytes]]:
-    """By level, all hashes from the old edge's tile on, when `lowest` are those of level 0."""
-    levels = [list(lowest)]
-    while (above := tile_roots(levels[-1])) or len(levels) < len(edge):
-        before = edge[len(levels)] if len(levels) < len(edge) else ()
-        levels.append([*before, *above])
+def _grown(edge: Nodes, fresh: Sequence[bytes]) -> list[list[bytes]]:
+    """By level, all hashes from the old edge's tile on, once `fresh` leaves follow it."""
+    levels: list[list[bytes]] = []
+    above = list(fresh)
+    while above or len(levels) < len(edge):
+        known = edge[len(levels)] if len(levels) < len(edge) else NO_NODES
+        hashes = [*known[0], *above]
+        levels.append(hashes)
+        # What does not fill a tile leads to nothing above.
+        full = hashes[len(known[0]) : len(hashes) // WIDTH * WIDTH]
+        above = extended_nodes(known, full)[HEIGHT]
     return levels
+
+
+def _root(edge: Nodes, size: int) -> bytes:
+    """The root of the log of `size` by the nodes in the tiles of its edge."""
+    found: list[bytes] = []
+    for nodes in edge:
+        found[:0] = edge_within(nodes, len(nodes[0]))
+    return CompactRange(size, tuple(found)).root()
 
 
 def _partial(hashes: Sequence[bytes]) -> Sequence[bytes]:
@@ -153,39 +181,58 @@ def _store(storage: Storage, path: str, content: bytes, may_replace: Callable[[]
     storage.replace(path, content)
 
 
-def _root_as_stored(storage: Storage, year: int, edge: Edge, made: Mapping[Tile, bytes]) -> bytes:
-    """The root by what lies in storage now, all hashes of it made anew from the bytes that were read back.
+def _root_as_stored(
+    storage: Storage,
+    year: int,
+    edge: Nodes,
+    bundle: bytes,
+    paths: Mapping[Tile, str],
+    *,
+    old_size: int,
+    new_size: int,
+) -> bytes:
+    """The root by what lies in storage now, all new hashes of it made again from the bytes that were read.
 
-    The old right edge, which led to the signed root, must go on in them: so the tree is the old one's
-    extension. Raises StorageConflict.
+    `paths` are those of all new tiles and bundles. The old edge, whose tiles led to the signed root and whose
+    bundle was held against them when it was new, must go on in them: so the tree is the old one's extension.
+    Raises StorageConflict.
     """
-    fetch = tile_fetcher(storage, year)
-    bundles: list[bytes] = []
-    stored: list[list[bytes]] = [[] for _ in edge]
-    try:
-        for tile in made:
-            content = fetch(tile)
-            if tile.level is None:
-                bundles += decode_bundle(content, tile.width)
-            else:
-                stored += [[] for _ in range(len(stored), tile.level + 1)]
-                stored[tile.level] += split_tile(content, tile.width)
-    except Malformed as error:
-        raise StorageConflict(f"log/{year} is not stored as it was written: {error}") from error
-    derived = leaf_hashes_of(bundles)
-    if derived[: len(edge[0])] != edge[0]:
-        raise StorageConflict(f"a stored tile of log/{year} does not go with the log's leaves")
-    for level, hashes in enumerate(stored):
-        before = list(edge[level]) if level < len(edge) else []
-        if level:
-            derived = [*before, *derived]
-        if not hashes:  # nothing new at this level: its old tile stands
-            hashes.extend(before)
-        if hashes != derived or hashes[: len(before)] != before:
-            raise StorageConflict(
-                f"log/{year} is not stored as it was written: a tile and what is under it differ"
-            )
-        derived = tile_roots(hashes)
-    if derived:
-        raise StorageConflict(f"log/{year} is not stored as it was written: a level is not there")
-    return root_of_edge(map(_partial, stored))
+    read = {tile: storage.read(path) or b"" for tile, path in paths.items()}
+    fresh = leaf_hashes_of(_read_back(read, bundle, year))
+    grown: list[list[list[bytes]]] = []
+    while fresh or len(grown) < len(edge):
+        level = len(grown)
+        known = edge[level] if level < len(edge) else NO_NODES
+        hashes, held = [*known[0], *fresh], 0
+        for tile in (tile for tile in read if tile.level == level):
+            # What was read must be what is under it, which was hashed from what was read.
+            at = (tile.number - tiles_at(level, old_size)[0]) * WIDTH
+            if read[tile] != b"".join(hashes[at : at + tile.width]):
+                raise _not_as_written(year, "a tile and what is under it differ")
+            held += tile.width
+        if fresh and held != len(hashes):
+            raise _not_as_written(year, f"not all tiles of level {level} are there")
+        grown.append(extended_nodes(known, fresh))
+        fresh = grown[-1][HEIGHT]
+    return _root(grown, new_size)
+
+
+def _read_back(read: Mapping[Tile, bytes], bundle: bytes, year: int) -> list[bytes]:
+    """The new leaves in the bundles that were read, the first of which goes on from `bundle`."""
+    entries: list[bytes] = []
+    known = bundle
+    for tile, content in read.items():
+        if tile.level is not None:
+            continue
+        if not content.startswith(known):
+            raise _not_as_written(year, "a bundle does not go on from the one before it")
+        try:
+            entries += decode_bundle(content[len(known) :])
+        except Malformed as error:
+            raise _not_as_written(year, str(error)) from error
+        known = b""
+    return entries
+
+
+def _not_as_written(year: int, what: str) -> StorageConflict:
+    return StorageConflict(f"log/{year} is not stored as it was written: {what}")
