@@ -6,6 +6,7 @@ the full one once there is one: no bytes under a name ever change.
 """
 
 import re
+import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -114,7 +115,7 @@ def split_tile(content: bytes, width: int) -> list[bytes]:
     """The `width` hashes of a tile. Raises Malformed for any other length."""
     if len(content) != width * HASH_BYTES:
         raise Malformed(f"a tile of {width} hashes has not {len(content)} bytes")
-    return [content[at : at + HASH_BYTES] for at in range(0, len(content), HASH_BYTES)]
+    return list(struct.unpack(f"{HASH_BYTES}s" * width, content))
 
 
 def nodes_within(hashes: Sequence[bytes]) -> list[list[bytes]]:
