@@ -31,7 +31,7 @@ from registry.models import (
 )
 from registry.protocol.checkpoint import Checkpoint
 from registry.protocol.index import EXPOSURES
-from registry.protocol.intervals import EMBARGO_INTERVALS
+from registry.protocol.intervals import EMBARGO_INTERVALS, utc_date
 from registry.protocol.keys import TemporaryExposureKey
 from registry.protocol.leaves import (
     ActivityLeaf,
@@ -55,6 +55,8 @@ class Missing:
     own_note: bytes
     first: int
     entries: tuple[bytes, ...]
+    published_size: int
+    """What phones were pointed to; less than the checkpoint's if that still waits for its witnesses."""
 
 
 def bring_back(run: Run, shard: LogShard | None, missing: Sequence[Missing]) -> None:
@@ -124,7 +126,8 @@ def _bring_back_shard(session: Session, part: Missing, found: Found, now: int) -
         session.add(LogEntry(year=part.year, number=number, entry=entry))
         _bring_back_leaf(session, shard, number, decode_leaf(entry), found)
     shard.size, shard.root, shard.checkpoint = part.checkpoint.size, part.checkpoint.root, part.own_note
-    shard.signed_at, shard.published_size = now, part.checkpoint.size
+    shard.signed_at, shard.waiting_since = now, now
+    shard.published_size = min(part.published_size, part.checkpoint.size)
     session.flush()
 
 
@@ -133,6 +136,8 @@ def _bring_back_leaf(session: Session, shard: LogShard, number: int, leaf: Leaf,
         case BatchLeaf():
             _bring_back_batch(session, shard.year, number, leaf, found)
         case IndexLeaf():
+            if shard.anchor_number is not None and shard.anchor_number > (shard.index_number or -1):
+                shard.anchor_day = utc_date(leaf.issued_at)
             shard.index_number = number
         case KeyLeaf():
             is_retired = leaf.action == "retired"
