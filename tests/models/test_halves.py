@@ -138,7 +138,7 @@ def test_no_column_of_one_half_joins_a_column_of_the_other(world: World) -> None
     assert sum(map(len, issuing.values())) > 50, "the run left something to compare"
     assert len(collecting["diagnosis_key.key_data"]) == 7 * 14
     assert len(collecting["receipt.commitment"]) == 7
-    assert len(issuing["activity_event.hash"]) == 1 + 1 + 9, "a link, a sign-in, nine codes"
+    assert len(issuing["activity_event.hash"]) == 3 + 1 + 1 + 9, "a start, a link, a sign-in, nine codes"
     shared = {
         f"{a} = {b}": issuing[a] & collecting[b]
         for a, b in product(issuing, collecting)
