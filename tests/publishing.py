@@ -5,8 +5,10 @@ public folder, checks it as a phone does, and nothing else).
 """
 
 import random
+import secrets
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
@@ -17,16 +19,19 @@ from sqlalchemy.pool import StaticPool
 
 from registry.lifecycle.publish import PublicationPolicy, PublishOutcome, publish_due
 from registry.lifecycle.retire import RetiredCollecting, retire_collecting
+from registry.lifecycle.revise import revise_rows
+from registry.lifecycle.shelves import open_shelves, release_of
 from registry.models import (
     Batch,
     CollectingBase,
     DiagnosisKey,
     ExportSigningKey,
     HealthAuthority,
-    KeyRelease,
+    ShelfUpload,
     prepare_engine,
     transaction,
 )
+from registry.models.shelf import region_set_of
 from registry.protocol.certificate import load_public_key
 from registry.protocol.export_file import ExportFile, check_export, read_zip, verify_signatures
 from registry.protocol.index import (
@@ -38,7 +43,7 @@ from registry.protocol.index import (
     index_path,
     legacy_index_path,
 )
-from registry.protocol.intervals import EMBARGO_INTERVALS, day_start, interval_at
+from registry.protocol.intervals import day_start, interval_at
 from registry.protocol.keys import ReportType, TemporaryExposureKey
 from registry.protocol.note import KeyKind
 from registry.protocol.trust import decode_trust, shard_origin
@@ -227,6 +232,8 @@ class Publishing:
             with transaction(self.new_session()) as own:
                 self.collect(keys, regions=regions, session=own)
             return
+        present = interval_at(self.clock())
+        shelves = open_shelves(session, region_set_of(regions), {release_of(key, present) for key in keys})
         session.add_all(
             DiagnosisKey(
                 key_data=key.key_data,
@@ -238,20 +245,32 @@ class Publishing:
                 days_since_onset_of_symptoms=key.days_since_onset_of_symptoms,
                 health_authority_id=AUTHORITY.id,
                 traveler=False,
+                recall_tag=secrets.token_bytes(16),
+                shelf_id=shelves[release_of(key, present)],
             )
             for key in keys
+        )
+        session.add_all(
+            ShelfUpload(shelf_id=shelf_id, mark=secrets.token_bytes(16)) for shelf_id in shelves.values()
         )
         session.flush()
-        session.add_all(
-            KeyRelease(
-                key_data=key.key_data,
-                region=region,
-                is_revision=False,
-                releasable_at=key.end_interval_number + EMBARGO_INTERVALS,
-            )
-            for key in keys
-            for region in regions
-        )
+
+    def revise(
+        self,
+        key: TemporaryExposureKey,
+        report_type: ReportType,
+        onset: int | None = None,
+        *,
+        session: Session | None = None,
+    ) -> None:
+        """Revise a stored key as another upload of it does; with a `session` the caller commits."""
+        if session is None:
+            with transaction(self.new_session()) as own:
+                self.revise(key, report_type, onset, session=own)
+            return
+        row = session.get_one(DiagnosisKey, key.key_data, with_for_update=True)
+        revised = replace(key, report_type=report_type, days_since_onset_of_symptoms=onset)
+        revise_rows(session, [(row, revised)])
         session.flush()
 
     def publish(

@@ -19,8 +19,10 @@ from registry.client import Answer
 from registry.client.failures import TooLarge
 from registry.config import Settings
 from registry.errors import ConfigurationError, NoLiveSigner
+from registry.lifecycle.shelves import NOW, open_shelves
 from registry.migrations import upgrade
-from registry.models import DiagnosisKey, ExportSigningKey, KeyRelease, open_database, transaction
+from registry.models import DiagnosisKey, ExportSigningKey, open_database, transaction
+from registry.models.diagnosis_key import RECALL_TAG_BYTES
 from registry.protocol.index import (
     EXPOSURES,
     TRUST_PATH,
@@ -30,7 +32,7 @@ from registry.protocol.index import (
     index_path,
     legacy_index_path,
 )
-from registry.protocol.intervals import EMBARGO_INTERVALS, INTERVALS_PER_DAY, day_start, interval_at
+from registry.protocol.intervals import INTERVALS_PER_DAY, day_start, interval_at
 from registry.protocol.keys import KEY_BYTES, ReportType
 from registry.signing import Signer
 from registry.signing.keyring import FilesKeyRing
@@ -176,15 +178,8 @@ class Stage:
                     days_since_onset_of_symptoms=0,
                     health_authority_id=self.settings.health_authority_id,
                     traveler=False,
-                )
-            )
-            session.flush()
-            session.add(
-                KeyRelease(
-                    key_data=key_data,
-                    region=self.settings.region,
-                    is_revision=False,
-                    releasable_at=end + EMBARGO_INTERVALS,
+                    recall_tag=secrets.token_bytes(RECALL_TAG_BYTES),
+                    shelf_id=open_shelves(session, self.settings.region, [NOW])[NOW],
                 )
             )
 

@@ -33,6 +33,7 @@ from registry.models import (
     ActivityEvent,
     Authorization,
     Batch,
+    BatchShelf,
     BatchState,
     CollectedAnswer,
     CollectingChaff,
@@ -40,7 +41,7 @@ from registry.models import (
     IssuedAnswer,
     IssuingChaff,
     IssuingCount,
-    KeyRelease,
+    KeyRevision,
     PortalSession,
     RegionIndex,
     SignInLink,
@@ -216,14 +217,16 @@ def _retire_region(run: Run, region: str, gone: Counter[str]) -> None:
 
 
 def _retire_keys(session: Session, policy: PublicationPolicy, now: float) -> int:
-    """Keys and, by the foreign key's cascade, their releases. Not those of a sealed batch, whose file is
+    """Keys and, by the foreign key's cascade, their revisions. Not those of a sealed batch, whose file is
     still to be made of them.
     """
-    in_sealed = select(KeyRelease.key_data).join(Batch).where(Batch.state == BatchState.SEALED)
+    sealed = select(BatchShelf.shelf_id).join(Batch).where(Batch.state == BatchState.SEALED)
+    revised = select(KeyRevision.key_data).where(KeyRevision.shelf_id.in_(sealed))
     return delete_rows(
         session,
         delete(DiagnosisKey).where(
             DiagnosisKey.end_interval_number <= policy.last_end_retired(now),
-            DiagnosisKey.key_data.not_in(in_sealed),
+            or_(DiagnosisKey.shelf_id.is_(None), DiagnosisKey.shelf_id.not_in(sealed)),
+            DiagnosisKey.key_data.not_in(revised),
         ),
     )

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar, Final
 
-from sqlalchemy import JSON, MetaData
+from sqlalchemy import JSON, BigInteger, Integer, MetaData
 from sqlalchemy.orm import DeclarativeBase
 
 NAMING = {
@@ -12,6 +12,9 @@ NAMING = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
 }
+
+NUMBER: Final = BigInteger().with_variant(Integer, "sqlite")
+"""A number that the database gives out, or refers to."""
 
 IN_KEY_ORDER: Final = {"sqlite_with_rowid": False}
 """For every table whose primary key is no number: SQLite then keeps the rows in the order of their keys and

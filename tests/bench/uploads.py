@@ -102,9 +102,10 @@ def _uploads(connections: int, hold_milliseconds: int) -> Iterator[Pair]:
 
 
 def _check_all_stored(url: str, keys: int) -> None:
-    """An upload that stores nothing would be fast. (pgbench's rows have no release.)"""
+    """An upload that stores nothing would be fast. (pgbench's rows lie on no shelf.)"""
     with psycopg.connect(libpq(url)) as connection:
-        (stored,) = connection.execute("SELECT count(*) FROM key_release").fetchone() or (0,)
+        shelved = "SELECT count(*) FROM diagnosis_key WHERE shelf_id IS NOT NULL"
+        (stored,) = connection.execute(shelved).fetchone() or (0,)
     if stored != keys:
         raise RuntimeError(f"{stored} keys were stored of {keys} that were acknowledged")
 

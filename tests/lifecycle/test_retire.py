@@ -5,7 +5,7 @@ from datetime import date, timedelta
 from hashlib import sha256
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from registry.errors import PublishingFailed
@@ -16,6 +16,7 @@ from registry.models import (
     Authority,
     Authorization,
     Batch,
+    BatchShelf,
     BatchState,
     CollectedAnswer,
     CollectingChaff,
@@ -24,9 +25,9 @@ from registry.models import (
     IssuedAnswer,
     IssuingBase,
     IssuingChaff,
-    KeyRelease,
     Official,
     PortalSession,
+    Shelf,
     SignInLink,
     VerificationCode,
     VerificationToken,
@@ -173,14 +174,14 @@ def test_a_clock_that_went_back_leaves_no_gap_in_a_chain(issuing_session: Sessio
 # ----------------------------------------------------------------- collecting half
 
 
-def counts_of(stage: Publishing) -> tuple[int, int, int, int]:
-    """(keys, releases, files, batches)."""
+def counts_of(stage: Publishing) -> tuple[int, int, int]:
+    """(keys, files, batches)."""
     with stage.new_session() as session:
-        keys, releases, files, batches = (
+        keys, files, batches = (
             session.scalar(select(func.count()).select_from(model)) or 0
-            for model in (DiagnosisKey, KeyRelease, ExportFile, Batch)
+            for model in (DiagnosisKey, ExportFile, Batch)
         )
-    return keys, releases, files, batches
+    return keys, files, batches
 
 
 def test_a_file_leaves_the_index_a_day_before_it_and_its_key_are_gone(stage: Publishing) -> None:
@@ -204,7 +205,7 @@ def test_a_file_leaves_the_index_a_day_before_it_and_its_key_are_gone(stage: Pub
     outcome = stage.retire()
     assert (outcome.files, outcome.keys) == (1, 1)
     assert stage.storage.read(path) is None
-    assert counts_of(stage) == (0, 0, 0, 1), "the newest batch stays, for windows go on from it"
+    assert counts_of(stage) == (0, 0, 1), "the newest batch stays, for windows go on from it"
 
 
 def test_three_weeks_of_keys_come_and_go_and_nothing_dangles(stage: Publishing) -> None:
@@ -219,7 +220,9 @@ def test_three_weeks_of_keys_come_and_go_and_nothing_dangles(stage: Publishing) 
                 recorded = set(session.scalars(select(ExportFile.path)))
                 oldest = session.scalar(select(func.min(DiagnosisKey.end_interval_number))) or 0
                 loose = session.scalars(
-                    select(KeyRelease.key_data).where(KeyRelease.batch_id.not_in(select(Batch.id)))
+                    select(Shelf.id).where(
+                        Shelf.window_end.is_not(None), Shelf.id.not_in(select(BatchShelf.shelf_id))
+                    )
                 ).all()
             zips = {name for name in stage.storage.names(EXPOSURES) if name.endswith(".zip")}
             assert zips == {f"{EXPOSURES}/{path}" for path in recorded}
@@ -244,7 +247,7 @@ def test_older_keys_of_a_batch_go_before_its_file_does(stage: Publishing) -> Non
     stage.publish()
     stage.clock.advance(11 * DAY)
     assert stage.retire().keys == 1
-    assert counts_of(stage) == (1, 1, 1, 1)
+    assert counts_of(stage) == (1, 1, 1)
     assert stage.published() == {(old.key_data, False): 1, (new.key_data, False): 1}, "files never change"
 
 
@@ -266,7 +269,9 @@ def test_keys_of_a_batch_whose_file_is_still_to_be_made_stay(stage: Publishing) 
         batch.newest_key_end = NOON - 12
         session.add(batch)
         session.flush()
-        session.execute(update(KeyRelease).values(batch_id=batch.id))
+        shelf = session.scalars(select(Shelf)).one()
+        shelf.is_open, shelf.window_end = False, END
+        session.add(BatchShelf(batch_id=batch.id, shelf_id=shelf.id))
     stage.clock.advance(30 * DAY)
     assert stage.retire().keys == 0
     assert len(stage.publish().batches) == 1
@@ -346,7 +351,7 @@ def test_a_folder_that_cannot_be_written_keeps_no_key(stage: Publishing) -> None
     with pytest.raises(PublishingFailed, match="XA: OSError") as caught:
         stage.retire(storage=broken)
     assert caught.value.outcome == RetiredCollecting(keys=1)
-    assert counts_of(stage) == (0, 0, 1, 1)
+    assert counts_of(stage) == (0, 1, 1)
     assert stage.retire().files == 1
 
 

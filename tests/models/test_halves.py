@@ -180,7 +180,7 @@ def test_no_time_is_finer_than_the_hour_but_for_expiries_of_a_quarter(world: Wor
     own_times = {f"diagnosis_key.{c}" for c in ("rolling_start_interval_number", "end_interval_number")}
     timed = {name for name, values in collecting.items() if any(v[0] == "number" for v in values)}
     public = {"batch.window_start", "batch.window_end", "lease.expires_at"}
-    due = {"collected_answer.expires_at_interval", "key_release.releasable_at"}
+    due = {"collected_answer.expires_at_interval", "shelf.releasable_at"}
     assert timed - public == own_times | due, "a column more would say when somebody called"
 
 
@@ -193,7 +193,7 @@ def test_sqlite_does_not_number_rows_as_they_come(half: str, tmp_path: Path) -> 
     engine.dispose()
     counted = {name for name, sql in made if "WITHOUT ROWID" not in sql}
     assert len(made) > 8
-    assert counted <= {"batch", "alembic_version"}, "batches are numbered, people's acts are not"
+    assert counted <= {"batch", "shelf", "alembic_version"}, "batches and shelves, not people's acts"
 
 
 def test_the_comparison_would_notice_a_shared_value(world: World) -> None:

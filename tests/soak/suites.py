@@ -44,7 +44,9 @@ CAMPAIGNS = (
         unit="pass with a fault at every call",
         slices=1,
         size=1,
-        run=pytest_with("tests/crash/test_publish_faults.py"),
+        run=pytest_with(
+            "tests/crash/test_publish_faults.py", environment=lambda _: {"REGISTRY_SOAK_STEP": "1"}
+        ),
     ),
     Campaign(
         name="openapi_calls",

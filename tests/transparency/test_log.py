@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import delete, update
 
 from registry.errors import ConfigurationError, LogForked, StorageConflict
+from registry.lifecycle.shelves import open_shelves
 from registry.models import (
     Batch,
     LogEntry,
@@ -92,7 +93,10 @@ def test_windows_without_keys_are_in_the_log_with_a_manifest_and_decoys(
 def test_receipts_of_a_region_go_out_with_its_next_window_among_decoys(stage: Publishing) -> None:
     real = [sha256(b"%d" % number).digest() for number in range(17)]
     with transaction(stage.new_session()) as session:
-        session.add_all(Receipt(commitment=one, region=REGION, content=b"{}") for one in real)
+        shelf = open_shelves(session, REGION, [0])[0]
+        session.add_all(
+            Receipt(commitment=one, region=REGION, content=b"{}", shelf_id=shelf) for one in real
+        )
         session.add(Receipt(commitment=sha256(b"elsewhere").digest(), region="XB", content=b"{}"))
     stage.publish()
     (batch,) = stage.batches()

@@ -24,7 +24,12 @@ from registry.lifecycle.publish.policy import PUBLISH_LEASE, PublicationPolicy
 from registry.lifecycle.publish.recovery import check_not_set_back
 from registry.lifecycle.publish.removal import regions_with_withdrawn_files, remove_withdrawn
 from registry.lifecycle.publish.run import ExportKeys, Run
-from registry.lifecycle.publish.sealing import is_clock_behind, is_window_due, seal_windows
+from registry.lifecycle.publish.sealing import (
+    close_shelves,
+    is_clock_behind,
+    is_window_due,
+    seal_windows,
+)
 from registry.models import ExportSigningKey
 from registry.models.lease import leased
 from registry.protocol.certificate import load_public_key
@@ -200,6 +205,8 @@ def _publish_regions(run: Run, keys: ExportKeys, failures: Failures) -> PublishO
         # Before any key is taken for a batch: one that a lost database had published must not go twice.
         run.session.rollback()
         ask_before_signing(run, shard)
+    with run.fenced() as session:
+        close_shelves(session, policy=run.policy, now=run.now)
     with run.fenced() as session:
         sealed = seal_windows(session, run.regions, policy=run.policy, now=run.now)
         clock_behind = is_clock_behind(session, run.regions, policy=run.policy, now=run.now)

@@ -17,7 +17,8 @@ from registry.lifecycle.publish.files import check_embargo, split_batch, store_f
 from registry.lifecycle.publish.run import ExportKeys, Run
 from registry.models import Batch, BatchState, ExportFile, Receipt
 from registry.models.batch import sealed_batches, unlogged_batches
-from registry.models.diagnosis_key import keys_of_batch
+from registry.models.diagnosis_key import keys_on, revised_keys_on
+from registry.models.shelf import shelves_of
 from registry.protocol.export_file import read_zip
 from registry.protocol.index import EXPOSURES, export_name, manifest_path
 from registry.protocol.manifest import TOOL, Manifest, ManifestFile, encode_manifest
@@ -72,7 +73,10 @@ def _finish(run: Run, keys: ExportKeys, batch: Batch) -> PublishedBatch:
     A crash before a file is stored leaves nothing of it; between storing and recording, files that nothing
     names and that the next run finds, checks and adopts; after recording, a batch without a leaf.
     """
-    fresh, revised = keys_of_batch(run.session, batch.id)
+    shelves = shelves_of(run.session, batch.id)
+    newer_than = run.policy.last_end_retired(batch.window_end)
+    fresh = list(keys_on(run.session, shelves, newer_than=newer_than))
+    revised = list(revised_keys_on(run.session, shelves, newer_than=newer_than))
     run.session.rollback()  # no transaction stays open while files are made
     check_embargo((*fresh, *revised), batch.window_end)
     files: list[ManifestFile] = []

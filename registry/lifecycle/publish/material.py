@@ -48,6 +48,7 @@ def readable_material(session: Session, run: Run, shard_year: int) -> TrustMater
         export_signing_keys=_export_keys(session, run),
         publication={
             "window_seconds": run.policy.window_seconds,
+            "slot_seconds": run.policy.slot_seconds or run.policy.window_seconds,
             "floor": run.policy.floor,
             "embargo_seconds": EMBARGO_INTERVALS * INTERVAL_SECONDS,
             "retention_days": run.policy.retention_days,

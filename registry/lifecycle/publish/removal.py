@@ -14,7 +14,16 @@ from sqlalchemy.orm import Session
 from registry.errors import Malformed
 from registry.lifecycle.publish.policy import PublicationPolicy
 from registry.lifecycle.publish.run import Run
-from registry.models import Batch, BatchState, ExportFile, KeyRelease, Receipt
+from registry.models import (
+    Batch,
+    BatchShelf,
+    BatchState,
+    DiagnosisKey,
+    ExportFile,
+    KeyRevision,
+    Receipt,
+    Shelf,
+)
 from registry.protocol.index import (
     EXPOSURES,
     decode_index,
@@ -74,7 +83,8 @@ def remove_batches(session: Session, region: str, policy: PublicationPolicy, now
         Batch.log_number.is_(None),
         Batch.manifest.is_not(None),
         exists().where(ExportFile.batch_id == Batch.id),
-        exists().where(KeyRelease.batch_id == Batch.id),
+        exists().where(BatchShelf.batch_id == Batch.id, DiagnosisKey.shelf_id == BatchShelf.shelf_id),
+        exists().where(BatchShelf.batch_id == Batch.id, KeyRevision.shelf_id == BatchShelf.shelf_id),
         exists().where(Receipt.batch_id == Batch.id),
     )
     newest = select(func.max(Batch.sequence)).where(Batch.region == region, Batch.log_number.is_not(None))
@@ -85,7 +95,24 @@ def remove_batches(session: Session, region: str, policy: PublicationPolicy, now
     )
     if first_to_stay is None:
         return 0
-    return delete_rows(session, delete(Batch).where(Batch.region == region, Batch.sequence < first_to_stay))
+    old = select(Batch.id).where(Batch.region == region, Batch.sequence < first_to_stay)
+    delete_rows(session, delete(BatchShelf).where(BatchShelf.batch_id.in_(old)))
+    gone = delete_rows(session, delete(Batch).where(Batch.region == region, Batch.sequence < first_to_stay))
+    _remove_empty_shelves(session)
+    return gone
+
+
+def _remove_empty_shelves(session: Session) -> None:
+    """Shelves that left with batches which are all forgotten, once no key lies on them."""
+    delete_rows(
+        session,
+        delete(Shelf).where(
+            Shelf.window_end.is_not(None),
+            ~exists().where(BatchShelf.shelf_id == Shelf.id),
+            ~exists().where(DiagnosisKey.shelf_id == Shelf.id),
+            ~exists().where(KeyRevision.shelf_id == Shelf.id),
+        ),
+    )
 
 
 def remove_old_indexes(run: Run, region: str) -> int:

@@ -199,7 +199,8 @@ def test_trust_material_says_who_signs_and_by_which_policy(stage: Publishing) ->
     assert (document["log_origin"], document["sequence"]) == (stage.log.origin, 1)
     assert document["publication"] == {
         "window_seconds": HOUR,
-        "floor": 1,
+        "slot_seconds": HOUR,
+        "floor": 0,
         "embargo_seconds": 7200,
         "retention_days": 21,
         "index_life_seconds": DAY,
