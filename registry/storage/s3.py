@@ -202,7 +202,8 @@ def _open_store(place: BucketPlace, patience: Patience) -> S3Store:
         retry_config={
             "max_retries": patience.retries,
             "backoff": {
-                "init_backoff": timedelta(milliseconds=100),
+                # Less than the longest: the library's backoff panics otherwise.
+                "init_backoff": timedelta(seconds=min(0.1, patience.longest_pause / 2)),
                 "max_backoff": timedelta(seconds=patience.longest_pause),
                 "base": 2,
             },

@@ -1,4 +1,4 @@
-"""What is particular to a bucket: headers, lost answers, a store that fails, and what is never read or told."""
+"""What is particular to a bucket: headers, lost answers, a store that fails, what is never told."""
 
 import threading
 from collections.abc import Iterator
