@@ -33,11 +33,11 @@ from registry.models import CertificateKey, open_database
 from registry.protocol.certificate import load_public_key
 from registry.protocol.intervals import Clock
 from registry.protocol.revision_token import RevisionKeyRing
+from registry.public_files import public_storage
 from registry.publisher import Publisher, publication_policy, publisher
 from registry.signing import NoteSigner
 from registry.signing.file_key import FileKey
 from registry.signing.keyring import FilesKeyRing
-from registry.storage.local import LocalStorage
 from registry.witness.beginning import begin_witness
 from registry.witness.cosigner import Witness
 from registry.witness.state import has_state, read_identity
@@ -137,7 +137,7 @@ def collecting(settings: Settings, clock: Clock = time.time) -> Flask:
 
 def public(settings: Settings) -> Flask:
     """Files for phones, the same for all. Holds no database."""
-    return create_public_app(settings.public_dir)
+    return create_public_app(public_storage(settings))
 
 
 def audit(settings: Settings, clock: Clock = time.time, *, with_receipts: bool = True) -> Flask:
@@ -149,7 +149,7 @@ def audit(settings: Settings, clock: Clock = time.time, *, with_receipts: bool =
             collecting=sessionmaker(open_database(settings.collecting_database_url)),
             form_secret=read_secret(settings.keys_dir / "session.key"),
         )
-    storage = LocalStorage(settings.public_dir)
+    storage = public_storage(settings)
     return create_audit_app(AuditFace(storage, settings.profile, settings.base_url, clock, access))
 
 

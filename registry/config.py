@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from environs import Env, EnvError
 
@@ -18,6 +19,10 @@ from registry.signing.key_place import TokenPlace
 
 DAY = 86_400
 LOG_ORIGIN = re.compile(r"(?=.{1,200}\Z)[a-z0-9.-]+(/[A-Za-z0-9._~-]+)*")
+
+BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+BUCKET_PREFIX = re.compile(r"([A-Za-z0-9-]+(/[A-Za-z0-9-]+)*)?")
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,19 @@ class Settings:
     pkcs11_pin_file: Path | None
     """File of mode 0600 with the token's user PIN in one line. Whoever reads it can sign while the token
     answers, but cannot take the keys away."""
+
+    public_bucket: str | None
+    """Bucket of an S3-compatible store for the public files; they lie in the data folder without it. It must
+    exist, honour conditional puts (`If-None-Match: *`), and let everyone read and only us write."""
+    public_bucket_endpoint: str | None
+    """Address of that store. Plain http only on this machine: whoever is in between could change files."""
+    public_bucket_region: str
+    """Region of that store, as it wants it in signatures."""
+    public_bucket_prefix: str
+    """Folder within the bucket, empty for the whole of it. Never let two registries share one."""
+    public_bucket_credentials_file: Path | None
+    """File of mode 0600 with two lines, `access_key_id = …` and `secret_access_key = …`. Whoever reads it can
+    take public files away, but not forge them. Give web processes one that can only read."""
 
     witness_policy_file: Path | None
     """Witnesses with their addresses, groups and the quorum (C2SP tlog-policy); `quorum none` without it. It
@@ -155,6 +173,11 @@ def _read(env: Env) -> Settings:
         pkcs11_module=env.path("PKCS11_MODULE", None),
         pkcs11_token=env.str("PKCS11_TOKEN", None),
         pkcs11_pin_file=env.path("PKCS11_PIN_FILE", None),
+        public_bucket=env.str("PUBLIC_BUCKET", None),
+        public_bucket_endpoint=_without_slash(env.str("PUBLIC_BUCKET_ENDPOINT", None)),
+        public_bucket_region=env.str("PUBLIC_BUCKET_REGION", "us-east-1"),
+        public_bucket_prefix=env.str("PUBLIC_BUCKET_PREFIX", "").strip("/"),
+        public_bucket_credentials_file=env.path("PUBLIC_BUCKET_CREDENTIALS_FILE", None),
         witness_policy_file=env.path("WITNESS_POLICY_FILE", None),
         witness_fail_open_seconds=env.int("WITNESS_FAIL_OPEN_SECONDS", 3600),
         witness_name=env.str("WITNESS_NAME", None),
@@ -165,6 +188,10 @@ def _absolute(url: str) -> str:
     """A relative SQLite path means the same file to every process, wherever each of them runs."""
     path = url.removeprefix("sqlite:///")
     return url if path in {url, ":memory:"} else f"sqlite:///{Path(path).absolute()}"
+
+
+def _without_slash(url: str | None) -> str | None:
+    return url.rstrip("/") if url else None
 
 
 def _profile(name: str) -> Literal["demo", "production"]:
@@ -205,9 +232,38 @@ def _check(settings: Settings) -> None:
             "REGISTRY_PKCS11_MODULE, REGISTRY_PKCS11_TOKEN and REGISTRY_PKCS11_PIN_FILE go together: "
             "set all three or none"
         )
+    _check_bucket(settings)
     if settings.witness_fail_open_seconds < 0:
         raise ConfigurationError("REGISTRY_WITNESS_FAIL_OPEN_SECONDS must be 0 or more")
     if settings.witness_name is not None and not re.fullmatch(r"[!-*,-~]{1,200}", settings.witness_name):
         raise ConfigurationError("REGISTRY_WITNESS_NAME takes 1 to 200 characters, no spaces and no plus")
     if settings.issuing_database_url == settings.collecting_database_url:
         raise ConfigurationError("the two halves need two databases: issuing and collecting are the same")
+
+
+def _check_bucket(settings: Settings) -> None:
+    bucket = (
+        settings.public_bucket,
+        settings.public_bucket_endpoint,
+        settings.public_bucket_credentials_file,
+    )
+    if any(bucket) and not all(bucket):
+        raise ConfigurationError(
+            "REGISTRY_PUBLIC_BUCKET, REGISTRY_PUBLIC_BUCKET_ENDPOINT and "
+            "REGISTRY_PUBLIC_BUCKET_CREDENTIALS_FILE go together: set all three or none"
+        )
+    if settings.public_bucket is not None and not BUCKET.fullmatch(settings.public_bucket):
+        raise ConfigurationError("REGISTRY_PUBLIC_BUCKET takes 3 to 63 of a-z, 0-9, . and -")
+    if not BUCKET_PREFIX.fullmatch(settings.public_bucket_prefix):
+        raise ConfigurationError("REGISTRY_PUBLIC_BUCKET_PREFIX is a folder's path: letters, digits, - and /")
+    endpoint = urlsplit(settings.public_bucket_endpoint or "https://none")
+    if endpoint.username or endpoint.password or endpoint.query or endpoint.fragment or endpoint.path:
+        raise ConfigurationError(
+            "REGISTRY_PUBLIC_BUCKET_ENDPOINT is a scheme, a host and a port: keys go into "
+            "REGISTRY_PUBLIC_BUCKET_CREDENTIALS_FILE, the bucket into REGISTRY_PUBLIC_BUCKET"
+        )
+    is_safe = endpoint.scheme == "https" or (endpoint.scheme == "http" and endpoint.hostname in LOOPBACK)
+    if not is_safe or not endpoint.hostname:
+        raise ConfigurationError(
+            "REGISTRY_PUBLIC_BUCKET_ENDPOINT must begin with https://; http:// is for this machine alone"
+        )

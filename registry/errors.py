@@ -105,6 +105,10 @@ class StorageConflict(Unavailable):
     """Other bytes already lie under a name that is written once. Never overwritten, always reported."""
 
 
+class StorageUnavailable(Unavailable):
+    """The store of the public files does not answer, or refuses us. Running again mends what was begun."""
+
+
 class LogSetBack(Unavailable):
     """The database is behind what its own log has published, as after an older backup was restored.
 

@@ -26,9 +26,10 @@ from registry.protocol.activity import ActKind
 from registry.protocol.committed import WithdrawReason
 from registry.protocol.intervals import Clock, utc_date
 from registry.protocol.witness_policy import WitnessPolicy, decode_policy
+from registry.public_files import public_storage
 from registry.signing import KeyRing, NoteSigner
 from registry.signing.key_place import open_key_ring
-from registry.storage.local import LocalStorage
+from registry.storage import Storage
 from registry.transparency.log import TransparencyLog
 from registry.transparency.witness_http import send_to_witness
 from registry.transparency.witnessing import LogState, log_state
@@ -49,7 +50,7 @@ class Publisher:
     clock: Clock
     issuing_engine: Engine
     collecting_engine: Engine
-    storage: LocalStorage
+    storage: Storage
     holder: str
     """Names this process in the lease."""
 
@@ -151,7 +152,7 @@ def publisher(settings: Settings, clock: Clock = time.time, holder: str | None =
         collecting_engine=open_database(
             settings.collecting_database_url, lock_seconds=PUBLISHER_LOCK_SECONDS
         ),
-        storage=LocalStorage(settings.public_dir),
+        storage=public_storage(settings),
         holder=holder or f"{socket.gethostname()}:{os.getpid()}",
         key_ring=key_ring,
         log=transparency_log(settings, key_ring, issuing_engine),

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from hashlib import sha256
-from typing import Any
+from io import BytesIO
+from typing import Any, BinaryIO
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa
 from sqlalchemy import Engine, create_engine, select
@@ -125,11 +126,19 @@ class MemoryStorage:
     def put_new(self, path: str, content: bytes) -> bool:
         return self.content.setdefault(path, content) is content
 
+    def put_new_file(self, path: str, source: BinaryIO) -> bool:
+        source.seek(0)
+        return self.put_new(path, source.read())
+
     def replace(self, path: str, content: bytes) -> None:
         self.content[path] = content
 
     def read(self, path: str) -> bytes | None:
         return self.content.get(path)
+
+    def open_file(self, path: str) -> BinaryIO | None:
+        content = self.content.get(path)
+        return None if content is None else BytesIO(content)
 
     def delete(self, path: str) -> None:
         self.content.pop(path, None)
@@ -155,6 +164,10 @@ class FailingStorage:
         self._meet("put_new", path)
         return self._storage.put_new(path, content)
 
+    def put_new_file(self, path: str, source: BinaryIO) -> bool:
+        self._meet("put_new_file", path)
+        return self._storage.put_new_file(path, source)
+
     def replace(self, path: str, content: bytes) -> None:
         self._meet("replace", path)
         self._storage.replace(path, content)
@@ -162,6 +175,10 @@ class FailingStorage:
     def read(self, path: str) -> bytes | None:
         self._meet("read", path)
         return self._storage.read(path)
+
+    def open_file(self, path: str) -> BinaryIO | None:
+        self._meet("open_file", path)
+        return self._storage.open_file(path)
 
     def delete(self, path: str) -> None:
         self._meet("delete", path)

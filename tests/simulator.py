@@ -254,7 +254,7 @@ class Simulator:
         if content is None:
             return Answer(404, {}, b"")
         tag = f'"{sha256(content).hexdigest()}"'
-        if headers.get("If-None-Match") == tag:
+        if tag in headers.get("If-None-Match", ""):
             return Answer(304, {"etag": tag}, b"")
         return Answer(200, {"etag": tag}, content)
 

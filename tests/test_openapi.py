@@ -30,6 +30,7 @@ from registry.faces.openapi import build, render
 from registry.faces.public import create_public_app
 from registry.lifecycle.authorize import IssuingPolicy
 from registry.lifecycle.collect import CollectionPolicy
+from registry.storage.local import LocalStorage
 from tests.authority import (
     ADMIN_KEY,
     AUTHORITY,
@@ -90,7 +91,7 @@ def registry(
             **nothing,
         )
     )
-    public = create_public_app(tmp_path)
+    public = create_public_app(LocalStorage(tmp_path))
 
     def dispatch(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ["PATH_INFO"]

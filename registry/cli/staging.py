@@ -69,7 +69,7 @@ class StagedFolder:
         if content is None:
             return Answer(404, {}, b"")
         tag = f'"{sha256(content).hexdigest()}"'
-        if headers.get("If-None-Match") == tag:
+        if tag in headers.get("If-None-Match", ""):
             return Answer(304, {"etag": tag}, b"")
         if len(content) > max_bytes:
             raise TooLarge(f"{path} has {len(content)} bytes")
@@ -196,6 +196,9 @@ def _staged(settings: Settings, folder: Path) -> Settings:
         pkcs11_module=None,
         pkcs11_token=None,
         pkcs11_pin_file=None,
+        public_bucket=None,
+        public_bucket_endpoint=None,
+        public_bucket_credentials_file=None,
         witness_policy_file=None,
         answer_hold_milliseconds=0,
     )

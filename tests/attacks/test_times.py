@@ -13,6 +13,7 @@ from registry.client.monitor.visit import Demands, Looking, Visit, finish, visit
 from registry.faces.public import create_public_app
 from registry.protocol.index import index_path, index_proof_path
 from registry.protocol.trust_note import fingerprint
+from registry.storage.local import LocalStorage
 from tests.attacks.operators import DAY, HOUR, REGION
 from tests.attacks.readers import AppWithoutSdk, Seen, Wire, failures, reads, warnings
 from tests.attacks.stage import Stage
@@ -179,7 +180,7 @@ def test_back_dating_phone(clock: FakeClock, tmp_path: Path) -> None:
     tree = PublicTree(clock, regions=[REGION])
     tree.next_window({REGION: tree.keys(2)})
     place = tmp_path / "public"
-    wire = Wire({ADDRESS: Client(create_public_app(tree.write(place)))})
+    wire = Wire({ADDRESS: Client(create_public_app(LocalStorage(tree.write(place))))})
     with Phone.open(tmp_path / "bob.db", wire, clock=clock, random_bytes=Random(1).randbytes) as bob:
         bob.set_up(Enrolment(ADDRESS, region=REGION, fingerprint=fingerprint(tree.root.key.vkey)))
         before = bob.poll()

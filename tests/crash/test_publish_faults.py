@@ -13,7 +13,7 @@ from dataclasses import replace
 from hashlib import sha256
 from itertools import count, pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import pytest
 from sqlalchemy import Engine, event, func, select
@@ -80,11 +80,17 @@ class FaultyStorage:
     def put_new(self, path: str, content: bytes) -> bool:
         return self._faults.call(lambda: self._storage.put_new(path, content))
 
+    def put_new_file(self, path: str, source: BinaryIO) -> bool:
+        return self._faults.call(lambda: self._storage.put_new_file(path, source))
+
     def replace(self, path: str, content: bytes) -> None:
         self._faults.call(lambda: self._storage.replace(path, content))
 
     def read(self, path: str) -> bytes | None:
         return self._faults.call(lambda: self._storage.read(path))
+
+    def open_file(self, path: str) -> BinaryIO | None:
+        return self._faults.call(lambda: self._storage.open_file(path))
 
     def delete(self, path: str) -> None:
         self._faults.call(lambda: self._storage.delete(path))
