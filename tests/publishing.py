@@ -34,17 +34,24 @@ from registry.models import (
 )
 from registry.models.shelf import region_set_of
 from registry.protocol.certificate import load_public_key
+from registry.protocol.compact_file import read_compact
 from registry.protocol.export_file import ExportFile, check_export, read_zip, verify_signatures
+from registry.protocol.export_signatures import TrustedKeys
 from registry.protocol.index import (
+    COMPACT,
     EXPOSURES,
+    GAEN_ZIP,
     TRUST_PATH,
     Index,
+    IndexFile,
+    daily_index_path,
     decode_index,
     decode_legacy_index,
     index_path,
     legacy_index_path,
 )
 from registry.protocol.intervals import day_start, interval_at
+from registry.protocol.key_rows import temporary_exposure_keys
 from registry.protocol.keys import ReportType, TemporaryExposureKey
 from registry.protocol.note import KeyKind
 from registry.protocol.trust import decode_trust, shard_origin
@@ -63,7 +70,7 @@ AUTHORITY = HealthAuthority(id="test", certificate_issuer="i", certificate_audie
 NOON = interval_at(NOON_OF_JUNE_15)
 """Where the clock starts, as an interval number; also the end of an hourly window."""
 
-Published = Counter[tuple[bytes, bool]]
+Published = Counter[Any]
 """How often each (key, as a revision) was published."""
 
 
@@ -345,13 +352,17 @@ class Publishing:
     def index(self, region: str = REGION) -> Index:
         return decode_index(self.fetch(index_path(region)))
 
-    def files(self, region: str = REGION) -> list[ExportFile]:
-        """Every file that index.txt names, verified by the trust material alone."""
+    def trusted(self) -> TrustedKeys:
+        """The public keys that the trust material names."""
         trust = decode_trust(self.fetch(TRUST_PATH))
-        trusted = {
+        return {
             (key.key_id, key.key_version): load_public_key(key.public_key_pem)
             for key in trust.export_signing_keys
         }
+
+    def files(self, region: str = REGION) -> list[ExportFile]:
+        """Every file that index.txt names, verified by the trust material alone."""
+        trusted = self.trusted()
         files = []
         for name in self.names(region):
             export, signed, signatures = read_zip(self.fetch(f"{EXPOSURES}/{name}"))
@@ -367,15 +378,46 @@ class Publishing:
             counts.update((key.key_data, True) for key in file.revised_keys)
         return counts
 
+    def keys_in(self, file: IndexFile) -> Published:
+        """How often each (key, as a revision) is in one listed file of any format, verified."""
+        content = self.fetch(f"{EXPOSURES}/{file.path}")
+        assert (file.sha256, file.size) == (sha256(content).hexdigest(), len(content))
+        if file.format == GAEN_ZIP:
+            export, _, _ = read_zip(content)
+            keys, revised = export.keys, export.revised_keys
+        else:
+            compact = read_compact(BytesIO(content), self.trusted())
+            keys = tuple(key for rows in compact.keys() for key in temporary_exposure_keys(rows))
+            revised = tuple(key for rows in compact.revised_keys() for key in temporary_exposure_keys(rows))
+        return Counter((key, False) for key in keys) + Counter((key, True) for key in revised)
+
+    def held(self, files: Sequence[IndexFile]) -> Published:
+        """What the zips among these files hold, once the compact one is known to hold the same."""
+        by_format = {form: Counter[Any]() for form in (GAEN_ZIP, COMPACT)}
+        for file in files:
+            by_format[file.format] += self.keys_in(file)
+        assert by_format[GAEN_ZIP] == by_format[COMPACT]
+        return by_format[GAEN_ZIP]
+
     def check_agreement(self, region: str = REGION) -> None:
-        """Index and files agree: both indexes name the same files, each as it is, and there are no others."""
+        """Indexes and files agree: all name the same files, each as it is, and there are no others.
+
+        Every format of a window holds the same keys, and a day what its windows hold.
+        """
         index = self.index(region)
-        listed = {file.path: file for window in index.windows for file in window.files}
-        assert self.names(region) == sorted(listed)
-        for path, file in listed.items():
-            content = self.fetch(f"{EXPOSURES}/{path}")
-            assert (file.sha256, file.size) == (sha256(content).hexdigest(), len(content))
+        listed = [file for window in index.windows for file in window.files]
+        daily = [file for day in index.days for file in day.files]
+        zips = [[file.path for file in files if file.format == GAEN_ZIP] for files in (listed, daily)]
+        assert self.names(region) == sorted(zips[0])
+        assert decode_legacy_index(self.fetch(daily_index_path(region))) == sorted(zips[1])
+        by_window = {window.sequence: self.held(window.files) for window in index.windows}
+        for day in index.days:
+            windows = [
+                held for sequence, held in by_window.items() if day.sequence <= sequence <= day.last_sequence
+            ]
+            assert self.held(day.files) == sum(windows, Counter())
         digest = sha256(self.fetch(index_path(region))).hexdigest()
         assert f"{EXPOSURES}/{region}/index/{digest}.json" in self.storage.names(EXPOSURES)
-        stored = {name for name in self.storage.names(f"{EXPOSURES}/{region}/") if name.endswith(".zip")}
-        assert stored == {f"{EXPOSURES}/{path}" for path in listed}
+        ends = (".zip", ".compact")
+        stored = {name for name in self.storage.names(f"{EXPOSURES}/{region}/") if name.endswith(ends)}
+        assert stored == {f"{EXPOSURES}/{file.path}" for file in (*listed, *daily)}

@@ -22,6 +22,7 @@ from registry.lifecycle.publish.recovery import check_not_set_back
 from registry.lifecycle.publish.removal import (
     delete_rows,
     remove_batches,
+    remove_days,
     remove_old,
     remove_old_indexes,
     remove_superseded_tiles,
@@ -207,7 +208,7 @@ def _bring_up(run: Run, regions: Sequence[str], failures: Failures) -> None:
 
 def _retire_region(run: Run, region: str, gone: Counter[str]) -> None:
     # 1. Files that nothing lists, then their rows.
-    gone["files"] += remove_old(run, region) + remove_withdrawn(run, region)
+    gone["files"] += remove_old(run, region) + remove_withdrawn(run, region) + remove_days(run, region)
     # 2. Batches that nothing is left of.
     with run.fenced() as session:
         batches = remove_batches(session, region, run.policy, run.now)

@@ -1,10 +1,13 @@
 """Collecting half: files that hold what a closed day's windows hold each by itself."""
 
-from sqlalchemy import BigInteger, String, select
+from collections.abc import Sequence
+
+from sqlalchemy import BigInteger, ColumnElement, String, exists, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from registry.models.bases import IN_KEY_ORDER, CollectingBase
-from registry.protocol.index import IndexDay, IndexFile
+from registry.models.batch import Batch
+from registry.protocol.index import IndexDay, IndexFile, IndexWindow
 
 
 class DayFile(CollectingBase):
@@ -29,12 +32,29 @@ class DayFile(CollectingBase):
     """Largest end interval number of its keys; it is retired as a batch's files are."""
 
 
-def index_days(session: Session, region: str, *, files_newer_than: int, first: int) -> tuple[IndexDay, ...]:
-    """The region's days, oldest first, as the index lists them: none that begins before window `first`."""
+def holds_withdrawn_window() -> ColumnElement[bool]:
+    """Whether a `DayFile` would bring back what was taken away."""
+    return exists().where(
+        Batch.region == DayFile.region,
+        Batch.is_withdrawn,
+        Batch.sequence.between(DayFile.sequence, DayFile.last_sequence),
+    )
+
+
+def index_days(
+    session: Session, region: str, *, files_newer_than: int, windows: Sequence[IndexWindow]
+) -> tuple[IndexDay, ...]:
+    """The region's days, oldest first, as the index lists them: those all of whose windows it lists."""
+    if not windows:
+        return ()
     rows = session.scalars(
         select(DayFile)
         .where(
-            DayFile.region == region, DayFile.newest_key_end > files_newer_than, DayFile.sequence >= first
+            DayFile.region == region,
+            DayFile.newest_key_end > files_newer_than,
+            DayFile.sequence >= windows[0].sequence,
+            DayFile.last_sequence <= windows[-1].last_sequence,
+            ~holds_withdrawn_window(),
         )
         .order_by(DayFile.sequence, DayFile.path)
     )

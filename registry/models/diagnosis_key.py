@@ -6,14 +6,19 @@ own.
 """
 
 from collections.abc import Collection, Iterator
+from typing import Any
 
-from sqlalchemy import ForeignKey, Index, LargeBinary, Select, func, select
-from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
+import numpy as np
+from sqlalchemy import ColumnElement, ForeignKey, Index, LargeBinary, Select, exists, func, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, aliased, mapped_column
 
 from registry.models.bases import IN_KEY_ORDER, NUMBER, CollectingBase
-from registry.protocol.keys import ReportType, TemporaryExposureKey
+from registry.protocol.key_rows import KEY_ROW, NO_ONSET, KeyRows, key_rows_from_columns
+from registry.protocol.keys import KEY_BYTES, ReportType
 
 RECALL_TAG_BYTES = 16
+_AT_ONCE = 65_536
+"""How many keys are read at once."""
 
 
 class DiagnosisKey(CollectingBase):
@@ -79,52 +84,128 @@ def newest_key_end(session: Session, shelf_ids: Collection[int], *, newer_than: 
     return None if newest is None or newest <= newer_than else newest
 
 
-def keys_on(
-    session: Session, shelf_ids: Collection[int], *, newer_than: int
-) -> Iterator[TemporaryExposureKey]:
+def keys_on(session: Session, shelf_ids: Collection[int], *, newer_than: int) -> Iterator[KeyRows]:
     """The keys that lie on the shelves and ended after the interval `newer_than`, in canonical order."""
-    columns = (DiagnosisKey.report_type, DiagnosisKey.days_since_onset_of_symptoms)
-    statement = select(*_KEY, *columns).where(
-        DiagnosisKey.shelf_id.in_(shelf_ids), DiagnosisKey.end_interval_number > newer_than
-    )
-    return _read(session, statement, columns)
+    return _read(session, _keys_on(shelf_ids, newer_than))
 
 
-def revised_keys_on(
-    session: Session, shelf_ids: Collection[int], *, newer_than: int
-) -> Iterator[TemporaryExposureKey]:
+def revised_keys_on(session: Session, shelf_ids: Collection[int], *, newer_than: int) -> Iterator[KeyRows]:
     """The revised keys on the shelves, in canonical order: with the revision's report type and onset, and the
     risk level that they had.
     """
-    columns = (KeyRevision.report_type, KeyRevision.days_since_onset_of_symptoms)
+    recalled = aliased(KeyRevision)
+    columns = _columns(KeyRevision.report_type, KeyRevision.days_since_onset_of_symptoms)
     statement = (
-        select(*_KEY, *columns)
+        select(*columns)
         .join(KeyRevision, KeyRevision.key_data == DiagnosisKey.key_data)
-        .where(KeyRevision.shelf_id.in_(shelf_ids), DiagnosisKey.end_interval_number > newer_than)
+        .where(
+            KeyRevision.shelf_id.in_(shelf_ids),
+            DiagnosisKey.end_interval_number > newer_than,
+            # Of a key that was revised and then recalled within these shelves, the last word alone.
+            or_(
+                KeyRevision.report_type == ReportType.REVOKED,
+                ~exists().where(
+                    recalled.key_data == KeyRevision.key_data,
+                    recalled.shelf_id.in_(shelf_ids),
+                    recalled.report_type == ReportType.REVOKED,
+                ),
+            ),
+        )
     )
-    return _read(session, statement, columns)
+    return _read(session, statement)
 
 
-_KEY = (
-    DiagnosisKey.key_data,
-    DiagnosisKey.rolling_start_interval_number,
-    DiagnosisKey.rolling_period,
-    DiagnosisKey.transmission_risk_level,
+def _keys_on(shelf_ids: Collection[int], newer_than: int) -> Select[Any]:
+    columns = _columns(DiagnosisKey.report_type, DiagnosisKey.days_since_onset_of_symptoms)
+    return select(*columns).where(
+        DiagnosisKey.shelf_id.in_(shelf_ids), DiagnosisKey.end_interval_number > newer_than
+    )
+
+
+def _columns(
+    report_type: InstrumentedAttribute[int], onset: InstrumentedAttribute[int | None]
+) -> tuple[ColumnElement[Any], ...]:
+    """As a `KEY_ROW` has them, but in the order in which they are compared."""
+    return (
+        DiagnosisKey.rolling_start_interval_number.label("start"),
+        DiagnosisKey.rolling_period.label("period"),
+        report_type.label("kind"),
+        func.coalesce(onset, NO_ONSET).label("onset"),
+        DiagnosisKey.key_data.label("key_data"),
+        DiagnosisKey.transmission_risk_level.label("risk"),
+    )
+
+
+def _read(session: Session, statement: Select[Any]) -> Iterator[KeyRows]:
+    ordered = statement.order_by("start", "period", "kind", "onset", "key_data")
+    if session.get_bind().dialect.name == "postgresql":
+        return _copied(session, ordered)
+    return _fetched(session, ordered)
+
+
+def _fetched(session: Session, statement: Select[Any]) -> Iterator[KeyRows]:
+    for part in session.execute(statement).partitions(_AT_ONCE):
+        starts, periods, kinds, onsets, keys, risks = zip(*part, strict=True)
+        given = [None if onset == NO_ONSET else onset for onset in onsets]
+        yield key_rows_from_columns(keys, starts, periods, risks, kinds, given)
+
+
+_COPIED = np.dtype(
+    [
+        ("fields", ">i2"),
+        *(
+            (name, kind)
+            for field in ("start", "period", "kind", "onset")
+            for name, kind in ((f"{field}_length", ">i4"), (field, ">i4"))
+        ),
+        ("key_data_length", ">i4"),
+        ("key_data", np.uint8, (KEY_BYTES,)),
+        ("risk_length", ">i4"),
+        ("risk", ">i4"),
+    ]
 )
+"""A row of PostgreSQL's binary COPY (its documentation, COPY, "Binary Format"): no column can be null, so all
+rows are of one length."""
+_COPY_HEAD = 19
+_COPY_TAIL = 2
 
 
-def _read(
-    session: Session,
-    statement: Select[bytes, int, int, int, int, int | None],
-    metadata: tuple[InstrumentedAttribute[int], InstrumentedAttribute[int | None]],
-) -> Iterator[TemporaryExposureKey]:
-    report_type, onset = metadata
-    ordered = statement.order_by(
-        DiagnosisKey.rolling_start_interval_number,
-        DiagnosisKey.rolling_period,
-        report_type,
-        onset.asc().nulls_first(),
-        DiagnosisKey.key_data,
-    )
-    for key_data, start, period, risk, kind, days in session.execute(ordered):
-        yield TemporaryExposureKey(key_data, start, period, risk, ReportType(kind), days)
+def _copied(session: Session, statement: Select[Any]) -> Iterator[KeyRows]:
+    """By COPY: many times faster than rows as objects, and it holds no more than a few thousand at once."""
+    dialect = session.get_bind().dialect
+    text = statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
+    connection = session.connection().connection.driver_connection
+    if connection is None:
+        raise RuntimeError("the session has no connection")
+    held = bytearray()
+    skip = _COPY_HEAD
+    with connection.cursor() as cursor, cursor.copy(f"COPY ({text}) TO STDOUT (FORMAT BINARY)") as copy:
+        for block in copy:
+            held += block[skip:] if skip else block
+            skip = max(0, skip - len(block))
+            if len(held) >= _AT_ONCE * _COPIED.itemsize:
+                whole = len(held) // _COPIED.itemsize * _COPIED.itemsize
+                # The two bytes at the end of it all are no row, however much has come.
+                yield _rows_of(bytes(held[:whole]))
+                del held[:whole]
+    if len(held) % _COPIED.itemsize != _COPY_TAIL:
+        raise RuntimeError("PostgreSQL sent rows of another length")
+    if len(held) > _COPY_TAIL:
+        yield _rows_of(bytes(held[:-_COPY_TAIL]))
+
+
+def _rows_of(content: bytes) -> KeyRows:
+    copied = np.frombuffer(content, _COPIED)
+    if not bool((copied["fields"] == 6).all() and (copied["key_data_length"] == KEY_BYTES).all()):
+        raise RuntimeError("PostgreSQL sent rows of another form")
+    rows = np.empty(len(copied), KEY_ROW)
+    rows["key_data"] = copied["key_data"]
+    for name, column in (
+        ("rolling_start_interval_number", "start"),
+        ("rolling_period", "period"),
+        ("report_type", "kind"),
+        ("days_since_onset_of_symptoms", "onset"),
+        ("transmission_risk_level", "risk"),
+    ):
+        rows[name] = copied[column]
+    return rows

@@ -45,6 +45,19 @@ def encode_records(tag: int, rows: KeyRows) -> Iterator[bytes]:
         yield _laid_out(tag, rows[first : first + _ROWS_AT_ONCE])
 
 
+def record_bytes(rows: KeyRows) -> npt.NDArray[np.int64]:
+    """How many bytes each row takes in `export.bin`, tag and length included."""
+    start, period = rows["rolling_start_interval_number"], rows["rolling_period"]
+    size = np.full(len(rows), _SHORTEST, np.int64)
+    for column in range(_START_BYTES):
+        size += (start >> (7 * column) != 0).astype(np.int64)
+    size += start != 0
+    size += np.where(period == MAX_ROLLING_PERIOD, 0, np.where(period > 0x7F, 3, 2))
+    size += np.where(rows["report_type"] != ReportType.UNKNOWN, 2, 0)
+    size += np.where(rows["days_since_onset_of_symptoms"] != NO_ONSET, 2, 0)
+    return size
+
+
 def _laid_out(tag: int, rows: KeyRows) -> bytes:
     """Every byte that a record may have in a column of its own; those that are there, row by row."""
     table = np.empty((len(rows), _LONGEST), np.uint8)

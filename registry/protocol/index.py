@@ -49,6 +49,11 @@ def export_name(
     return f"{folder}/{start}-{end}-{file_number:05d}.{_EXTENSIONS[form]}"
 
 
+def number_in_name(name: str) -> int:
+    """The file's number in a name that `export_name` built."""
+    return int(name.rpartition("-")[2].partition(".")[0])
+
+
 def legacy_index_path(region: str) -> str:
     """Path of the index that existing apps poll."""
     check_region(region)

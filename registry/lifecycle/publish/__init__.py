@@ -20,9 +20,14 @@ from registry.lifecycle.publish.advancing import Advanced, advance, resume, turn
 from registry.lifecycle.publish.apart import Failures
 from registry.lifecycle.publish.appending import append_due, check_material
 from registry.lifecycle.publish.batches import PublishedBatch, finish_sealed, store_manifests
+from registry.lifecycle.publish.days import finish_days
 from registry.lifecycle.publish.policy import PUBLISH_LEASE, PublicationPolicy
 from registry.lifecycle.publish.recovery import check_not_set_back
-from registry.lifecycle.publish.removal import regions_with_withdrawn_files, remove_withdrawn
+from registry.lifecycle.publish.removal import (
+    regions_with_withdrawn_files,
+    remove_days,
+    remove_withdrawn,
+)
 from registry.lifecycle.publish.run import ExportKeys, Run
 from registry.lifecycle.publish.sealing import (
     close_shelves,
@@ -218,11 +223,13 @@ def _publish_regions(run: Run, keys: ExportKeys, failures: Failures) -> PublishO
                 # One by one: what was made is told even if the next one fails.
                 batches.append(batch)
             store_manifests(run, region)
+            finish_days(run, keys, region)
     append_due(run, [region for region in run.regions if region not in failures], failures)
     advanced = advance(run, failures)
     for region in regions_with_withdrawn_files(run.session):
         with failures.kept(region):
             remove_withdrawn(run, region)
+            remove_days(run, region)
     return failures.tell(_outcome(sealed, batches, advanced, clock_behind=clock_behind))
 
 

@@ -4,7 +4,8 @@ Made from the rows alone and adopted where an earlier run left them, so that a c
 other mending than the next run.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
@@ -13,21 +14,25 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from registry.errors import Malformed, StorageConflict
-from registry.lifecycle.publish.files import check_embargo, split_batch, store_file
+from registry.lifecycle.publish.files import Contents, store_files
 from registry.lifecycle.publish.run import ExportKeys, Run
+from registry.lifecycle.publish.spool import KeySpool
 from registry.models import Batch, BatchState, ExportFile, Receipt
 from registry.models.batch import sealed_batches, unlogged_batches
 from registry.models.diagnosis_key import keys_on, revised_keys_on
 from registry.models.shelf import shelves_of
-from registry.protocol.export_file import read_zip
-from registry.protocol.index import EXPOSURES, export_name, manifest_path
+from registry.protocol.export_file import read_zip_rows
+from registry.protocol.index import EXPOSURES, GAEN_ZIP, manifest_path, number_in_name
 from registry.protocol.manifest import TOOL, Manifest, ManifestFile, encode_manifest
 from registry.protocol.receipt import receipt_leaves
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedBatch:
-    """A batch whose files were stored and recorded; `key_count` is for the operator's eyes only."""
+    """A batch whose files were stored and recorded; `key_count` is for the operator's eyes only.
+
+    `files` are those of existing phones.
+    """
 
     region: str
     sequence: int
@@ -75,37 +80,29 @@ def _finish(run: Run, keys: ExportKeys, batch: Batch) -> PublishedBatch:
     """
     shelves = shelves_of(run.session, batch.id)
     newer_than = run.policy.last_end_retired(batch.window_end)
-    fresh = list(keys_on(run.session, shelves, newer_than=newer_than))
-    revised = list(revised_keys_on(run.session, shelves, newer_than=newer_than))
-    run.session.rollback()  # no transaction stays open while files are made
-    check_embargo((*fresh, *revised), batch.window_end)
-    files: list[ManifestFile] = []
-    parts = split_batch(batch, fresh, revised, keys_per_file=run.policy.keys_per_file)
-    for number, export in enumerate(parts, start=1):
-        name = export_name(batch.region, batch.window_start, batch.window_end, number)
-        stored = store_file(
-            run.storage,
-            f"{EXPOSURES}/{name}",
-            export,
-            signers=keys.live,
-            registered=keys.registered,
-            now=run.now,
+    with spooled(run, shelves, newer_than=newer_than) as (fresh, revised):
+        contents = Contents(
+            region=batch.region,
+            start=batch.window_start,
+            end=batch.window_end,
+            sequence=batch.sequence,
+            last_sequence=batch.sequence,
+            keys=fresh,
+            revised_keys=revised,
         )
-        files.append(
-            ManifestFile(
-                path=name,
-                sha256=sha256(stored.content).hexdigest(),
-                size=len(stored.content),
-                keys=len(export.keys) + len(export.revised_keys),
-                signing_keys=tuple((info.key_id, info.key_version) for info in stored.signed_by),
-            )
-        )
+        files = store_files(run.storage, contents, keys, keys_per_file=run.policy.keys_per_file, now=run.now)
+        key_count = fresh.count + revised.count
     with run.fenced() as session:
         session.add_all(
             ExportFile(
-                path=file.path, batch_id=batch.id, file_number=number, sha256=file.sha256, size=file.size
+                path=file.path,
+                batch_id=batch.id,
+                file_number=number_in_name(file.path),
+                sha256=file.sha256,
+                size=file.size,
+                format=file.format,
             )
-            for number, file in enumerate(files, start=1)
+            for file in files
         )
         _record(session, batch, files)
     return PublishedBatch(
@@ -113,9 +110,19 @@ def _finish(run: Run, keys: ExportKeys, batch: Batch) -> PublishedBatch:
         sequence=batch.sequence,
         window_start=batch.window_start,
         window_end=batch.window_end,
-        files=tuple(file.path for file in files),
-        key_count=len(fresh) + len(revised),
+        files=tuple(file.path for file in files if file.format == GAEN_ZIP),
+        key_count=key_count,
     )
+
+
+@contextmanager
+def spooled(run: Run, shelf_ids: Sequence[int], *, newer_than: int) -> Iterator[tuple[KeySpool, KeySpool]]:
+    """All keys and revised keys of these shelves that ended after the interval `newer_than`."""
+    with KeySpool() as fresh, KeySpool() as revised:
+        fresh.add(keys_on(run.session, shelf_ids, newer_than=newer_than))
+        revised.add(revised_keys_on(run.session, shelf_ids, newer_than=newer_than))
+        run.session.rollback()  # no transaction stays open while files are made
+        yield fresh, revised
 
 
 def _record(session: Session, batch: Batch, files: list[ManifestFile]) -> bytes:
@@ -155,7 +162,7 @@ def _manifest_of_recorded(run: Run, batch: Batch) -> bytes:
         if content is None:
             raise StorageConflict(f"{row.path}, listed and gone: bring it back from a copy or a backup")
         try:
-            export, _, signatures = read_zip(content)
+            export, _, signatures = read_zip_rows(content)
         except Malformed as error:
             raise StorageConflict(f"{row.path} is damaged: bring it back from a copy or a backup") from error
         signing_keys = tuple((info.key_id, info.key_version) for info, _ in signatures)

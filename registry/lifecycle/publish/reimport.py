@@ -19,6 +19,7 @@ from registry.models import (
     Batch,
     BatchShelf,
     BatchState,
+    DayFile,
     DiagnosisKey,
     ExportFile,
     ExportSigningKey,
@@ -35,7 +36,7 @@ from registry.models import (
 )
 from registry.models.shelf import region_set_of, regions_of_set
 from registry.protocol.checkpoint import Checkpoint
-from registry.protocol.index import EXPOSURES
+from registry.protocol.index import EXPOSURES, number_in_name
 from registry.protocol.keys import TemporaryExposureKey
 from registry.protocol.leaves import (
     ActivityLeaf,
@@ -71,6 +72,7 @@ def bring_back(run: Run, shard: LogShard | None, missing: Sequence[Missing]) -> 
         for part in missing:
             _bring_back_shard(session, part, found, int(run.now))
         _bring_back_keys(session, leaves, found)
+        _bring_back_days(session, found)
         _bring_back_indexes(session, found)
         _bring_back_export_keys(session, found)
         kept = set(session.scalars(select(ExportFile.path)))
@@ -185,8 +187,15 @@ def _bring_back_batch(session: Session, year: int, number: int, leaf: BatchLeaf,
     session.add(batch)
     session.flush()
     session.add_all(
-        ExportFile(path=file.path, batch_id=batch.id, file_number=order, sha256=file.sha256, size=file.size)
-        for order, file in enumerate(what.files, start=1)
+        ExportFile(
+            path=file.path,
+            batch_id=batch.id,
+            file_number=number_in_name(file.path),
+            sha256=file.sha256,
+            size=file.size,
+            format=file.format,
+        )
+        for file in what.files
     )
     session.execute(
         update(Receipt)
@@ -345,6 +354,25 @@ def _bring_back_withdrawal(session: Session, year: int, number: int, leaf: Withd
         .where(Withdrawal.region == leaf.region, Withdrawal.sequence == leaf.sequence)
         .values(log_year=year, log_number=number)
     )
+
+
+def _bring_back_days(session: Session, found: Found) -> None:
+    for one in found.days:
+        for file in one.files:
+            session.merge(
+                DayFile(
+                    path=file.path,
+                    region=one.region,
+                    sequence=one.day.sequence,
+                    last_sequence=one.day.last_sequence,
+                    window_start=one.day.start,
+                    window_end=one.day.end,
+                    sha256=file.sha256,
+                    size=file.size,
+                    format=file.format,
+                    newest_key_end=one.newest_key_end,
+                )
+            )
 
 
 def _bring_back_indexes(session: Session, found: Found) -> None:

@@ -18,12 +18,14 @@ from registry.models import (
     Batch,
     BatchShelf,
     BatchState,
+    DayFile,
     DiagnosisKey,
     ExportFile,
     KeyRevision,
     Receipt,
     Shelf,
 )
+from registry.models.day_file import holds_withdrawn_window
 from registry.protocol.index import (
     EXPOSURES,
     decode_index,
@@ -57,12 +59,41 @@ def remove_withdrawn(run: Run, region: str) -> int:
     return _remove(run, region, Batch.is_withdrawn.is_(True), with_receipts=False)
 
 
+def remove_days(run: Run, region: str) -> int:
+    """Files of the region's days that hold a withdrawn window, or whose keys are all beyond the retention.
+
+    How many files are gone. What an index still lists stays for the next time.
+    """
+    gone = list(
+        run.session.scalars(
+            select(DayFile.path).where(
+                DayFile.region == region,
+                or_(
+                    DayFile.newest_key_end <= run.policy.last_end_retired(run.now),
+                    holds_withdrawn_window(),
+                ),
+            )
+        )
+    )
+    run.session.rollback()  # no transaction stays open while files are deleted
+    listed = _listed(run, region) if gone else set()
+    gone = [path for path in gone if path not in listed]
+    for path in gone:
+        run.storage.delete(f"{EXPOSURES}/{path}")
+    # A crash here leaves rows without files, to which the next run comes back.
+    if gone:
+        with run.fenced() as session:
+            delete_rows(session, delete(DayFile).where(DayFile.path.in_(gone)))
+    return len(gone)
+
+
 def regions_with_withdrawn_files(session: Session) -> list[str]:
     """Regions that a withdrawn batch has left files or a manifest in."""
     has_files = exists().where(ExportFile.batch_id == Batch.id)
+    is_rolled_up = exists().where(DayFile.region == Batch.region, holds_withdrawn_window())
     regions = session.scalars(
         select(Batch.region)
-        .where(Batch.is_withdrawn, or_(has_files, Batch.manifest.is_not(None)))
+        .where(Batch.is_withdrawn, or_(has_files, is_rolled_up, Batch.manifest.is_not(None)))
         .distinct()
         .order_by(Batch.region)
     ).all()
@@ -210,7 +241,9 @@ def _listed(run: Run, region: str) -> set[str]:
     text = run.storage.read(legacy_index_path(region))
     listed = set() if text is None else set(decode_legacy_index(text))
     if index is not None:
-        listed |= {file.path for window in decode_index(index).windows for file in window.files}
+        decoded = decode_index(index)
+        listed |= {file.path for window in decoded.windows for file in window.files}
+        listed |= {file.path for day in decoded.days for file in day.files}
     return listed
 
 
