@@ -4,11 +4,18 @@ Against these the attacker must count exactly, or it proves nothing where it fai
 """
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import cycle, islice
+from math import gcd
 
+from registry.client.monitor.crowd import metadata_of
+from registry.protocol.export_file import ExportFile
 from registry.protocol.keys import TemporaryExposureKey
+from tests.counting.gate import END, START
+from tests.counting.real_world import World, export, people
 
 
 def round_robin(
@@ -51,3 +58,33 @@ def ten_a_day(
         for _fake in range(fakes)
     ]
     return [*plain, *made_up]
+
+
+COPYING = {
+    "up to 1000 and more, in turn": round_robin,
+    "times 5": partial(multiplied, multiplier=5),
+    "times 10": partial(multiplied, multiplier=10),
+}
+"""Function from keys and chance to padded keys, by how it pads."""
+
+
+def in_file(count: int, chance: random.Random) -> list[TemporaryExposureKey]:
+    """The keys of so many people that leave with the window of their upload, of each a whole day's."""
+    found: list[TemporaryExposureKey] = []
+    while count:
+        (person,) = people(World(), 1, chance, start=START, end=END)
+        keys = export(person.keys, start=START, end=END).keys
+        if any(key.end_interval_number <= START // 600 for key in keys):
+            found += keys
+            count -= 1
+    return found
+
+
+def are_told_apart(keys: Sequence[TemporaryExposureKey]) -> bool:
+    """False if all people share all metadata with others: they look like fewer, copied more often."""
+    return gcd(*Counter(map(metadata_of, keys)).values()) == 1
+
+
+def file(keys: Sequence[TemporaryExposureKey], region: str = "XA") -> ExportFile:
+    """A window's file with these keys."""
+    return export(keys, start=START, end=END, region=region)

@@ -115,13 +115,13 @@ class _Window:
         self._batch = batch
         self._policy = policy
         self._suspicions = suspicions
-        self._classes = batch.classes()
-        self._total = users_in(traces_of(self._classes))
+        self._fresh = batch.fresh(batch.classes())
+        self._total = users_in(traces_of(self._fresh))
 
     def count(self) -> WindowCount:
         """By every method."""
         ways: dict[Method, Callable[[], float | None]] = {
-            Method.MULTIPLICITIES: lambda: users_by_copies(self._classes),
+            Method.MULTIPLICITIES: lambda: users_by_copies(self._batch),
             Method.CLASSES: lambda: self._total,
             Method.DIFFERENCES: lambda: users_by_differences(self._batch),
             Method.PADDING: self._padding,
@@ -147,7 +147,7 @@ class _Window:
     def _padding(self) -> float:
         padding = self._policy.floor if self._suspicions.padding is None else self._suspicions.padding
         days: Counter[int] = Counter()
-        for (start, *_), count in self._classes.items():
+        for (start, *_), count in self._fresh.items():
             days[start // INTERVALS_PER_DAY] += count
         return max(0, max(days.values(), default=0) - padding)
 
@@ -158,17 +158,21 @@ class _Window:
         return median(by_likeness(self._batch, self._policy, real, decoys, self._suspicions.prior))
 
 
-def users_by_copies(classes: Counter[Metadata]) -> int | None:
-    """How many users have these kinds of keys, if every real key was copied equally often; None if not.
+def users_by_copies(batch: SeenBatch) -> int | None:
+    """How many users there are, if every real key of the window was copied equally often; None if not."""
+    real = real_keys_of_copies(batch.classes())
+    return None if real is None else users_in(traces_of(batch.fresh(real)))
+
+
+def real_keys_of_copies(classes: Mapping[Metadata, int]) -> dict[Metadata, int] | None:
+    """How many real keys there are of each kind, if all were copied equally often; None if they were not.
 
     Round-robin over k real keys makes each of them q or q + 1, q the whole part of all by k: so a kind that m
     real keys share has from m·q to m·(q + 1). The largest q that fits all kinds is believed: with a smaller
     one, several people would have to agree in everything.
     """
-    if not classes:
-        return None
-    total = classes.total()
-    for copies in range(min(classes.values()), 1, -1):
+    total = sum(classes.values())
+    for copies in range(min(classes.values(), default=0), 1, -1):
         shares = {kind: (-(-n // (copies + 1)), n // copies) for kind, n in classes.items()}
         if any(least > most for least, most in shares.values()):
             continue
@@ -178,11 +182,10 @@ def users_by_copies(classes: Counter[Metadata]) -> int | None:
         if fewest <= most and (is_exact or copies >= _FEWEST_COPIES):
             # As many real keys of each kind as come nearest to its share.
             each = total / most if is_exact else copies + 0.5
-            real = {
+            return {
                 kind: min(max(round(n / each), least), high)
                 for (kind, n), (least, high) in zip(classes.items(), shares.values(), strict=True)
             }
-            return users_in(traces_of(real))
     return None
 
 
@@ -195,8 +198,8 @@ def users_by_differences(batch: SeenBatch) -> int | None:
     lasting = frozenset.intersection(*makings)
     if not lasting or all(made == lasting for made in makings):
         return None
-    shared = Counter(metadata_of(key) for key in batch.fresh if key.key_data in lasting)
-    return users_in(traces_of(shared))
+    shared = Counter(metadata_of(key) for key in batch.keys if key.key_data in lasting)
+    return users_in(traces_of(batch.fresh(shared)))
 
 
 def _was_made_anew(batch: SeenBatch) -> bool:

@@ -72,16 +72,15 @@ class Feature:
 class SeenBatch:
     """The files of one window, of every feed and every regeneration that is at hand.
 
-    `fresh` are the keys that were uploaded in this window for certain: their embargo was over before it
-    began, so they would have left with an earlier one. `cut` counts newest keys, of any file at hand, that a
-    phone cut short within the window; None unless files late enough to hold them all are at hand.
+    `cut` counts newest keys, of any file at hand, that a phone cut short within the window; None unless files
+    late enough to hold them all are at hand.
     """
 
     window_start: int
     window_end: int
     feeds: Mapping[str, tuple[frozenset[bytes], ...]]
     """By region, key bytes of each time that its window was made: once, but for a regeneration."""
-    fresh: tuple[TemporaryExposureKey, ...]
+    keys: tuple[TemporaryExposureKey, ...]
     revised: tuple[TemporaryExposureKey, ...]
     cut: int | None
 
@@ -91,8 +90,16 @@ class SeenBatch:
         return interval_at(self.window_end - 1) // INTERVALS_PER_DAY
 
     def classes(self) -> Counter[Metadata]:
-        """How many fresh keys there are of each metadata."""
-        return Counter(map(metadata_of, self.fresh))
+        """How many keys there are of each metadata."""
+        return Counter(map(metadata_of, self.keys))
+
+    def fresh(self, classes: Mapping[Metadata, int]) -> dict[Metadata, int]:
+        """Those of `classes` whose keys were uploaded in this window for certain.
+
+        Their embargo was over before it began, so they would have left with an earlier one.
+        """
+        settled = interval_at(self.window_start) - EMBARGO_INTERVALS
+        return {kind: count for kind, count in classes.items() if kind[0] + kind[1] <= settled}
 
     def features(self) -> Counter[Feature]:
         """The users that `users_in` counts, by what is seen of each.
@@ -100,7 +107,7 @@ class SeenBatch:
         A user's days have no gap, so the oldest days of the users on one trace follow from its keys a day.
         """
         found: Counter[Feature] = Counter()
-        for trace, days in traces_of(self.classes()).items():
+        for trace, days in traces_of(self.fresh(self.classes())).items():
             lag = None if trace.onset_day is None else self.upload_day - trace.onset_day
             reaching = 0
             for day in sorted(days):
@@ -125,14 +132,13 @@ def _batch(files: Sequence[ExportFile], cut_at: Counter[int], latest: int) -> Se
     # What does not fit into one file goes into further ones, whose window may be told a second longer each.
     start, end = files[0].start_timestamp, min(file.end_timestamp for file in files)
     keys = _by_bytes(key for file in files for key in file.keys)
-    settled = interval_at(start) - EMBARGO_INTERVALS
     window = range(interval_at(start), interval_at(end - 1) + 1)
     is_complete = interval_at(latest) >= interval_at(end) + EMBARGO_INTERVALS + 1
     return SeenBatch(
         start,
         end,
         _feeds(files),
-        tuple(key for key in keys if key.end_interval_number <= settled),
+        tuple(keys),
         tuple(_by_bytes(key for file in files for key in file.revised_keys)),
         sum(cut_at[interval] for interval in window) if is_complete else None,
     )
