@@ -219,6 +219,17 @@ def test_the_writer_writes_nothing_that_a_reader_would_refuse(keys: KeyRows, cou
             write_compact(io.BytesIO(), replace(HEADER, key_count=count), in_chunks(keys, size), [])
 
 
+def test_the_writer_looks_over_the_borders_of_its_blocks() -> None:
+    rows = np.zeros(65_537, KEY_ROW)
+    rows["key_data"][:, 12:] = np.arange(1, 65_538, dtype=">u4").view(np.uint8).reshape(-1, 4)
+    rows["rolling_period"] = 144
+    header = replace(HEADER, key_count=len(rows))
+    write_compact(io.BytesIO(), header, [rows], [])
+    rows["key_data"][-1] = 0
+    with pytest.raises(Malformed, match="order"):
+        write_compact(io.BytesIO(), header, [rows], [])
+
+
 def test_the_writer_refuses_numbers_that_no_key_has() -> None:
     rows = ROWS.copy()
     rows["rolling_period"][-1] = 0
@@ -342,7 +353,7 @@ MALFORMED: dict[str, Made] = {
     "levels that are announced and missing": GOOD.with_group(1, levels=b""),
     "groups in another order": GOOD.with_block(groups=BLOCK.groups[::-1]),
     "a group in two pieces": GOOD.with_block(
-        groups=(BLOCK.groups[0], replace(LATER, keys=(FIRST,)), replace(LATER, keys=(SECOND,)))
+        groups=(BLOCK.groups[0], replace(LATER, keys=(SECOND,)), replace(LATER, keys=(THIRD,)))
     ),
     "a key above all keys": GOOD.with_block(rises=[0x1A2B3C, 0x1A2B3D, 0xFFFFFF]),
     "a key twice in a group": GOOD.with_group(1, keys=(SECOND, SECOND)),

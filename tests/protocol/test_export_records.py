@@ -154,6 +154,35 @@ def test_read_as_protobuf_reads_it_or_refused_in_the_same_words(
     check_same_reading(header + (content[:-1] if is_cut else content))
 
 
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "1080",
+        "108001",
+        "100118ffffffff7f",
+        "1001188080808010",
+        "1001188181818181",
+        "100118818181818101",
+        "10012081",
+        "1001208102",
+        "1001208181",
+        "100120818101",
+        "100128",
+        "10012881",
+        "1001288100",
+        "1001288600",
+        "100130",
+        "10013085",
+        "1001308500",
+        "1001307f",
+        "3001100118012801",
+    ],
+)
+def test_numbers_cut_short_or_long_or_out_of_order_are_read_as_protobuf_reads_them(rest: str) -> None:
+    for tag in (0x3A, 0x42):
+        check_same_reading(HEADER + sized(tag, sized(0x0A, bytes(16)) + bytes.fromhex(rest)))
+
+
 @given(export_files(), st.data())
 def test_no_changed_byte_is_read_otherwise_than_by_protobuf(export: ExportFile, data: st.DataObject) -> None:
     content = bytearray(encode_export(export))
