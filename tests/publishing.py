@@ -387,7 +387,8 @@ class Publishing:
             keys, revised = export.keys, export.revised_keys
         else:
             compact = read_compact(BytesIO(content), self.trusted())
-            keys = tuple(key for rows in compact.keys() for key in temporary_exposure_keys(rows))
+            fresh = compact.keys()
+            keys = tuple(key for rows in fresh for key in temporary_exposure_keys(rows))
             revised = tuple(key for rows in compact.revised_keys() for key in temporary_exposure_keys(rows))
         return Counter((key, False) for key in keys) + Counter((key, True) for key in revised)
 

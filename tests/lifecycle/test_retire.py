@@ -20,6 +20,7 @@ from registry.models import (
     BatchState,
     CollectedAnswer,
     CollectingChaff,
+    DayFile,
     DiagnosisKey,
     ExportFile,
     IssuedAnswer,
@@ -203,7 +204,7 @@ def test_a_file_leaves_the_index_a_day_before_it_and_its_key_are_gone(stage: Pub
     assert stage.storage.read(path) is not None, "a phone with yesterday's index still finds it"
     stage.clock.now = ended + 21 * DAY
     outcome = stage.retire()
-    assert (outcome.files, outcome.keys) == (1, 1)
+    assert (outcome.files, outcome.keys) == (2, 1)
     assert stage.storage.read(path) is None
     assert counts_of(stage) == (0, 0, 1), "the newest batch stays, for windows go on from it"
 
@@ -217,15 +218,16 @@ def test_three_weeks_of_keys_come_and_go_and_nothing_dangles(stage: Publishing) 
             stage.retire()
             listed = {file.path for window in stage.index().windows for file in window.files}
             with stage.new_session() as session:
-                recorded = set(session.scalars(select(ExportFile.path)))
+                recorded = {*session.scalars(select(ExportFile.path)), *session.scalars(select(DayFile.path))}
                 oldest = session.scalar(select(func.min(DiagnosisKey.end_interval_number))) or 0
                 loose = session.scalars(
                     select(Shelf.id).where(
                         Shelf.window_end.is_not(None), Shelf.id.not_in(select(BatchShelf.shelf_id))
                     )
                 ).all()
-            zips = {name for name in stage.storage.names(EXPOSURES) if name.endswith(".zip")}
-            assert zips == {f"{EXPOSURES}/{path}" for path in recorded}
+            ends = (".zip", ".compact")
+            stored = {name for name in stage.storage.names(EXPOSURES) if name.endswith(ends)}
+            assert stored == {f"{EXPOSURES}/{path}" for path in recorded}
             assert listed <= recorded
             assert oldest > NOON + 72 * step - 21 * 144
             assert not loose
@@ -247,7 +249,7 @@ def test_older_keys_of_a_batch_go_before_its_file_does(stage: Publishing) -> Non
     stage.publish()
     stage.clock.advance(11 * DAY)
     assert stage.retire().keys == 1
-    assert counts_of(stage) == (1, 1, 1)
+    assert counts_of(stage) == (1, 2, 1)
     assert stage.published() == {(old.key_data, False): 1, (new.key_data, False): 1}, "files never change"
 
 
@@ -277,7 +279,7 @@ def test_keys_of_a_batch_whose_file_is_still_to_be_made_stay(stage: Publishing) 
     assert len(stage.publish().batches) == 1
     assert stage.names() == [], "too late for the index"
     outcome = stage.retire()
-    assert (outcome.files, outcome.keys, outcome.batches) == (1, 1, 1)
+    assert (outcome.files, outcome.keys, outcome.batches) == (2, 1, 1)
     assert [batch.sequence for batch in stage.batches()] == [2]
 
 
@@ -336,7 +338,7 @@ def test_a_region_in_trouble_keeps_no_key_no_answer_and_no_other_regions_file(st
         stage.retire(storage=broken)
     assert caught.value.reasons.keys() == {"XA"}
     outcome = caught.value.outcome
-    assert (outcome.keys, outcome.answers, outcome.chaff, outcome.files) == (1, 1, 1, 1)
+    assert (outcome.keys, outcome.answers, outcome.chaff, outcome.files) == (1, 1, 1, 2)
     assert stage.names("XB") == []
     assert not [name for name in stage.storage.names(f"{EXPOSURES}/XB/") if name.endswith(".zip")]
     assert stage.fetch(index_path("XA")) == index
@@ -351,8 +353,8 @@ def test_a_folder_that_cannot_be_written_keeps_no_key(stage: Publishing) -> None
     with pytest.raises(PublishingFailed, match="XA: OSError") as caught:
         stage.retire(storage=broken)
     assert caught.value.outcome == RetiredCollecting(keys=1)
-    assert counts_of(stage) == (0, 1, 1)
-    assert stage.retire().files == 1
+    assert counts_of(stage) == (0, 2, 1)
+    assert stage.retire().files == 2
 
 
 def test_a_file_stays_while_its_regions_index_cannot_be_written(stage: Publishing) -> None:

@@ -117,7 +117,8 @@ def test_the_manifest_says_what_its_files_are(stage: Publishing) -> None:
     (batch,) = stage.batches()
     assert batch.manifest is not None
     manifest = decode_manifest(batch.manifest)
-    assert [file.keys for file in manifest.files] == [2, 2, 1]
+    assert [file.keys for file in manifest.files] == [2, 2, 1, 5], "the compact file is never split"
+    assert manifest.key_count == 5
     assert manifest.key_count == 5
     assert all(set(file.signing_keys) == {("310", "v1"), ("310", "v2")} for file in manifest.files)
     for file in manifest.files:

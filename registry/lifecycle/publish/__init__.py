@@ -222,7 +222,7 @@ def _publish_regions(run: Run, keys: ExportKeys, failures: Failures) -> PublishO
             for batch in finish_sealed(run, keys, region):
                 # One by one: what was made is told even if the next one fails.
                 batches.append(batch)
-            store_manifests(run, region)
+            store_manifests(run, keys, region)
             finish_days(run, keys, region)
     append_due(run, [region for region in run.regions if region not in failures], failures)
     advanced = advance(run, failures)

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from registry.errors import Malformed, StorageConflict
+from registry.errors import Distrusted, Malformed, StorageConflict
 from registry.lifecycle.publish.files import Contents, store_files
 from registry.lifecycle.publish.run import ExportKeys, Run
 from registry.lifecycle.publish.spool import KeySpool
@@ -21,8 +22,10 @@ from registry.models import Batch, BatchState, ExportFile, Receipt
 from registry.models.batch import sealed_batches, unlogged_batches
 from registry.models.diagnosis_key import keys_on, revised_keys_on
 from registry.models.shelf import shelves_of
+from registry.protocol.compact_file import read_compact
 from registry.protocol.export_file import read_zip_rows
-from registry.protocol.index import EXPOSURES, GAEN_ZIP, manifest_path, number_in_name
+from registry.protocol.export_signatures import SignatureInfo, TrustedKeys
+from registry.protocol.index import COMPACT, EXPOSURES, GAEN_ZIP, manifest_path, number_in_name
 from registry.protocol.manifest import TOOL, Manifest, ManifestFile, encode_manifest
 from registry.protocol.receipt import receipt_leaves
 
@@ -56,7 +59,7 @@ def finish_sealed(run: Run, keys: ExportKeys, region: str) -> Iterator[Published
             yield finished
 
 
-def store_manifests(run: Run, region: str) -> None:
+def store_manifests(run: Run, keys: ExportKeys, region: str) -> None:
     """Let every recorded batch of the region that has no leaf yet have its manifest, in storage too.
 
     A batch of before the log gets one of what its files are. Raises StorageConflict.
@@ -65,7 +68,7 @@ def store_manifests(run: Run, region: str) -> None:
     run.session.expunge_all()
     run.session.rollback()
     for batch in batches:
-        content = batch.manifest or _manifest_of_recorded(run, batch)
+        content = batch.manifest or _manifest_of_recorded(run, keys, batch)
         path = manifest_path(region, sha256(content).hexdigest())
         # A crash before this line leaves a batch without a leaf, to which the next run comes back.
         if not run.storage.put_new(path, content) and run.storage.read(path) != content:
@@ -150,7 +153,7 @@ def _record(session: Session, batch: Batch, files: list[ManifestFile]) -> bytes:
     return manifest
 
 
-def _manifest_of_recorded(run: Run, batch: Batch) -> bytes:
+def _manifest_of_recorded(run: Run, keys: ExportKeys, batch: Batch) -> bytes:
     rows = run.session.scalars(
         select(ExportFile).where(ExportFile.batch_id == batch.id).order_by(ExportFile.file_number)
     ).all()
@@ -162,14 +165,24 @@ def _manifest_of_recorded(run: Run, batch: Batch) -> bytes:
         if content is None:
             raise StorageConflict(f"{row.path}, listed and gone: bring it back from a copy or a backup")
         try:
-            export, _, signatures = read_zip_rows(content)
-        except Malformed as error:
+            count, infos = _what_is_in(content, row.format, keys.registered)
+        except (Malformed, Distrusted) as error:
             raise StorageConflict(f"{row.path} is damaged: bring it back from a copy or a backup") from error
-        signing_keys = tuple((info.key_id, info.key_version) for info, _ in signatures)
-        key_count = len(export.keys) + len(export.revised_keys)
-        files.append(ManifestFile(row.path, row.sha256, row.size, key_count, signing_keys))
+        signing_keys = tuple((info.key_id, info.key_version) for info in infos)
+        files.append(ManifestFile(row.path, row.sha256, row.size, count, signing_keys, row.format))
     with run.fenced() as session:
         return _record(session, batch, files)
+
+
+def _what_is_in(
+    content: bytes, form: str, registered: TrustedKeys
+) -> tuple[int, tuple[SignatureInfo, ...]]:
+    """How many keys are in a file, and who signed it."""
+    if form == COMPACT:
+        compact = read_compact(BytesIO(content), registered)
+        return compact.header.key_count + compact.header.revised_key_count, compact.signed_by
+    export, _, signatures = read_zip_rows(content)
+    return len(export.keys) + len(export.revised_keys), tuple(info for info, _ in signatures)
 
 
 def _own_version() -> str:
