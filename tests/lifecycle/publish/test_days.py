@@ -74,7 +74,7 @@ def test_a_day_with_a_withdrawn_window_is_taken_away_and_not_made_again(stage: P
     a_day(stage, 1, 4)
     stage.publish()
     (day,) = stage.index().days
-    withdraw_batch(stage.new_session, region=REGION, sequence=2, reason="error", reference="x")
+    withdraw_batch(stage.new_session, region=REGION, sequence=2, reason="wrong_keys", reference="x")
     stage.publish()
     assert stage.index().days == ()
     assert [stage.storage.read(f"{EXPOSURES}/{file.path}") for file in day.files] == [None, None]
