@@ -186,7 +186,7 @@ def test_files_are_only_read(host: PublicHost, method: str) -> None:
         *("/log", "/.well-known/", "/.well-known/other.json", "/registry.json", "/keys/lookup.key"),
         *("/exposures/XA/.tmp-0123456789abcdef", "/exposures/XA/.hidden.json", f"/{LEGACY}.gz"),
         *(f"/{INDEX}.gz", f"/{INDEX}/", f"/{INDEX}~", "/exposures/XA/index.html", "/exposures/XA/none.zip"),
-        *("/exposures/../registry.json", "/exposures/XA/../../registry.json", "/../registry.json"),
+        *("/exposures/../registry.json", "/exposures/XA/../../registry.json"),
         *("/exposures//XA/index.json", "//exposures/XA/index.json", "/exposures/XA/%2e%2e/registry.json"),
         *("/exposures/..%2fregistry.json", "/exposures/" + "a/" * 400 + "x.json"),
         *("/exposures/XA/" + "a" * 300 + ".json", "/log/2024/checkpoint", "/log/02026/checkpoint"),
@@ -202,7 +202,9 @@ def test_whatever_is_no_public_file_is_not_found(host: PublicHost, path: str) ->
     assert b"secret" not in answer.body
 
 
-@pytest.mark.parametrize("path", ["/exposures/./XA/index.json", "/exposures/XA/%69ndex.json", "/x/../" + INDEX])
+@pytest.mark.parametrize(
+    "path", ["/exposures/./XA/index.json", "/exposures/XA/%69ndex.json", "/x/../exposures/XA/index.json"]
+)
 def test_another_spelling_of_a_path_is_the_same_file(host: PublicHost, path: str) -> None:
     plain, other = host.get(f"/{INDEX}"), host.get(path)
     assert (other.status, other.body) == (200, content_of(INDEX))
