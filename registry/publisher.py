@@ -25,6 +25,7 @@ from registry.models import HealthAuthority, forget_journal, open_database, tran
 from registry.protocol.activity import ActKind
 from registry.protocol.committed import WithdrawReason
 from registry.protocol.intervals import Clock, utc_date
+from registry.protocol.population import PopulationModel
 from registry.protocol.witness_policy import WitnessPolicy, decode_policy
 from registry.public_files import public_storage
 from registry.signing import KeyRing, NoteSigner
@@ -39,7 +40,13 @@ PUBLISHER_LOCK_SECONDS = 20
 
 def publication_policy(settings: Settings) -> PublicationPolicy:
     """When keys leave, and how long they stay."""
-    return PublicationPolicy(window_seconds=settings.window_seconds, retention_days=settings.retention_days)
+    return PublicationPolicy(
+        window_seconds=settings.window_seconds,
+        slot_seconds=settings.slot_seconds,
+        floor=settings.floor,
+        retention_days=settings.retention_days,
+        population=PopulationModel(),
+    )
 
 
 @dataclass(frozen=True)

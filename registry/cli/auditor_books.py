@@ -130,7 +130,7 @@ class Books:
             own = stored.get(row.id, [])
             compared += 1
             real, decoys = real + len(own), decoys + len(manifest.receipts) - len(own)
-            self._compare(logged, manifest, row.seed, own)
+            self._compare(logged, manifest, row, own)
         self._report.members["receipts"] = {
             "batches": compared,
             "real": real,
@@ -149,12 +149,12 @@ class Books:
             self._fault(FaultKind.MANIFEST, batch.manifest_path, str(error))
             return None
 
-    def _compare(self, batch: LoggedBatch, manifest: Manifest, seed: bytes, own: list[bytes]) -> None:
+    def _compare(self, batch: LoggedBatch, manifest: Manifest, row: Batch, own: list[bytes]) -> None:
         where = batch.manifest_path
-        if sha256(seed).digest() != manifest.seed_sha256:
+        if sha256(row.seed).digest() != manifest.seed_sha256:
             what = "the seed in the database is not the one that the manifest commits to"
             self._fault(FaultKind.RECEIPTS, where, what)
-        elif receipt_leaves(own, seed) != manifest.receipts:
+        elif receipt_leaves(own, row.seed, decoy_users=sum(row.decoys.values())) != manifest.receipts:
             lost = len(set(own) - set(manifest.receipts))
             what = (
                 f"does not hold exactly the database's {len(own)} receipts and the decoys of its seed: "

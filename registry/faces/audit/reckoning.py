@@ -130,7 +130,7 @@ def _compared(batch: Batch, real: list[bytes]) -> BatchReceipts:
         number=batch.log_number,
         real=len(real),
         decoys=len(leaves) - len(real),
-        agrees=leaves == receipt_leaves(real, batch.seed),
+        agrees=leaves == receipt_leaves(real, batch.seed, decoy_users=sum(batch.decoys.values())),
     )
 
 

@@ -138,7 +138,7 @@ def _record(session: Session, batch: Batch, files: list[ManifestFile]) -> bytes:
             window_start=batch.window_start,
             window_end=batch.window_end,
             files=tuple(files),
-            receipts=receipt_leaves(receipts, batch.seed),
+            receipts=receipt_leaves(receipts, batch.seed, decoy_users=sum(batch.decoys.values())),
             seed_sha256=sha256(batch.seed).digest(),
             salt=batch.salt,
             tool=f"{TOOL} {_own_version()}",

@@ -63,6 +63,7 @@ def readable_material(session: Session, run: Run, shard_year: int) -> TrustMater
         witness_policy=policy_file(run, shard_year).decode(),
         sequence=before.sequence if before else 1,
         issued_at=before.issued_at if before else int(run.now),
+        decoy_population=run.policy.population.to_members() if run.policy.population else None,
     )
     trust = replace(trust, log_vkeys=tuple(dict.fromkeys(trust.log_vkeys)))
     content = encode_trust(trust)
