@@ -22,6 +22,8 @@ from registry.lifecycle.publish import PublicationPolicy, PublishOutcome, ensure
 from registry.lifecycle.publish.withdraw import withdraw_batch
 from registry.lifecycle.retire import RetiredCollecting, RetiredIssuing, retire_collecting, retire_issuing
 from registry.models import HealthAuthority, forget_journal, open_database, transaction
+from registry.models.feed import feeds
+from registry.models.shelf import region_sets, regions_of_set
 from registry.protocol.activity import ActKind
 from registry.protocol.committed import WithdrawReason
 from registry.protocol.intervals import Clock, utc_date
@@ -137,10 +139,12 @@ class Publisher:
         return issuing_gone, collecting_gone
 
     def regions(self) -> tuple[str, ...]:
-        """Every region that a registered authority's keys may go out in."""
+        """Every region that keys may go out in, and every one that some wait to go out in."""
         with Session(self.collecting_engine) as session:
-            lists = session.scalars(select(HealthAuthority.regions)).all()
-        return tuple(sorted({self.settings.region}.union(*lists)))
+            own = session.scalars(select(HealthAuthority.regions)).all()
+            stated = [feed.region for feed in feeds(session)]
+            waiting = [regions_of_set(region_set) for region_set in region_sets(session)]
+        return tuple(sorted({self.settings.region, *stated}.union(*own, *waiting)))
 
 
 def publisher(settings: Settings, clock: Clock = time.time, holder: str | None = None) -> Publisher:

@@ -131,7 +131,8 @@ def receipt_leaves(
 ) -> tuple[bytes, ...]:
     """The leaves of a batch's tree: its receipts' commitments and decoys up to `padded_count`, ascending.
 
-    `decoy_users` count as uploads do: the tree tells no more than how many users the batch has in all. Raises Malformed for a commitment that is not 32 bytes or stands there twice, and as `decoy_commitment`.
+    `decoy_users` count as uploads do: the tree tells no more than how many users the batch has in all.
+    Raises Malformed for a commitment that is not 32 bytes or stands there twice, and as `decoy_commitment`.
     """
     for real in real_commitments:
         _check_length(real, "a receipt's commitment")
