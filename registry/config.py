@@ -170,7 +170,7 @@ def _read(env: Env) -> Settings:
         health_authority_id=env.str("HEALTH_AUTHORITY_ID", "org.example.health"),
         health_authority_name=env.str("HEALTH_AUTHORITY_NAME", "Demonstration Health Authority"),
         window_seconds=env.int("WINDOW_SECONDS", 60 if demo else 3600),
-        slot_seconds=env.int("SLOT_SECONDS", 14_400),
+        slot_seconds=env.int("SLOT_SECONDS", _slot(env.int("WINDOW_SECONDS", 60 if demo else 3600))),
         floor=env.int("FLOOR", 1 if demo else 10),
         retention_days=env.int("RETENTION_DAYS", 21),
         answer_hold_milliseconds=env.int("ANSWER_HOLD_MILLISECONDS", 300),
@@ -189,6 +189,11 @@ def _read(env: Env) -> Settings:
         witness_fail_open_seconds=env.int("WITNESS_FAIL_OPEN_SECONDS", 3600),
         witness_name=env.str("WITNESS_NAME", None),
     )
+
+
+def _slot(window_seconds: int) -> int:
+    """Four hours, unless the windows do not fit into them."""
+    return 14_400 if 0 < window_seconds <= 14_400 and 14_400 % window_seconds == 0 else window_seconds
 
 
 def _absolute(url: str) -> str:
@@ -212,7 +217,8 @@ def _profile(name: str) -> Literal["demo", "production"]:
 def _check(settings: Settings) -> None:
     if not 1 <= settings.window_seconds <= DAY or DAY % settings.window_seconds:
         raise ConfigurationError("REGISTRY_WINDOW_SECONDS must divide a day: try 60, 900, 3600 or 14400")
-    if settings.slot_seconds % settings.window_seconds or DAY % settings.slot_seconds:
+    slot = settings.slot_seconds
+    if slot < 1 or slot % settings.window_seconds or DAY % slot:
         raise ConfigurationError(
             "REGISTRY_SLOT_SECONDS must be a multiple of REGISTRY_WINDOW_SECONDS and divide a day: try 14400"
         )
