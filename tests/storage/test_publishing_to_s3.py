@@ -16,7 +16,7 @@ import requests
 from registry.errors import PublishingFailed, StorageUnavailable
 from registry.lifecycle.publish import PublicationPolicy, PublishOutcome
 from registry.models import CollectingBase, open_database
-from registry.protocol.index import index_path, index_proof_path, legacy_index_path
+from registry.protocol.index import daily_index_path, index_path, index_proof_path, legacy_index_path
 from registry.protocol.intervals import interval_at
 from registry.protocol.serving import known_tags, serving_of, stored_headers
 from registry.storage.s3 import Credentials, Patience, S3Storage
@@ -27,7 +27,7 @@ from tests.storage.seaweedfs import SeaweedServer, seaweed_server
 
 POLICY = PublicationPolicy(window_seconds=HOUR, keys_per_file=4)
 HASTY = Patience(retries=1, longest_pause=0.1, connect_seconds=2, call_seconds=5)
-POINTERS = [index_proof_path(REGION), index_path(REGION), legacy_index_path(REGION)]
+POINTERS = [f(REGION) for f in (index_proof_path, index_path, daily_index_path, legacy_index_path)]
 PREFIXES = count(1)
 
 Stage = Callable[[SeaweedServer], Publishing]
@@ -89,7 +89,7 @@ def test_what_is_published_is_served_as_the_table_says(stage: Publishing, seawee
     )
     assert (part.status_code, len(part.content)) == (206, 4)
 
-    assert recorder.written[-3:] == POINTERS, "proof, index, legacy index; nothing after them"
+    assert recorder.written[-4:] == POINTERS, "proof, index, legacy index; nothing after them"
     stage.check_agreement()
     assert stage.published() == {(number.to_bytes(16), False): 1 for number in range(6)}
 
