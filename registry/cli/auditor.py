@@ -13,7 +13,15 @@ import click
 
 from registry.cli.auditor_count import count_patients_command
 from registry.cli.auditor_metrics import metrics_text
-from registry.cli.auditor_report import AuditReport, bars, fault_members, json_line, report_of_visit, show
+from registry.cli.auditor_report import (
+    AuditReport,
+    bars,
+    fault_members,
+    json_line,
+    report_of_visit,
+    show,
+    show_nothing,
+)
 from registry.cli.auditor_surroundings import (
     AuditGroup,
     Auditing,
@@ -21,17 +29,18 @@ from registry.cli.auditor_surroundings import (
 )
 from registry.client.monitor.bundle import (
     SUMS_NAME,
-    bundle_files,
+    Bundle,
     check_sums,
     write_bundle,
 )
-from registry.client.monitor.compare import compare, open_vantage, trusted_log_keys
+from registry.client.monitor.compare import compare, log_keys_of, open_vantage
 from registry.client.monitor.faults import CANNOT_TELL, Fault, fault_of
 from registry.client.monitor.kept_receipts import read_kept_receipts, search_receipt
 from registry.client.monitor.memory import write_file
 from registry.client.monitor.one_file import prove_file
 from registry.client.monitor.rebuild import rebuild_shard
 from registry.client.monitor.rules import check_view
+from registry.client.monitor.second_names import check_alias
 from registry.client.monitor.shard import Progress, current_year, must_read
 from registry.client.monitor.source import Source
 from registry.client.monitor.view import LogView, read_log, with_policy
@@ -77,7 +86,9 @@ def verify(auditing: Auditing, file: Path, registry: str | None, proof: Path | N
         now,
         proof_content=proof.read_bytes() if proof else None,
     )
-    auditing.finish(AuditReport("verify", str(file), now, proven.sentences, proven.unproven, proven.faults))
+    report = AuditReport("verify", str(file), now, proven.sentences, proven.unproven, proven.faults)
+    report.is_complete = proven.is_complete
+    auditing.finish(report)
 
 
 def _archive_around(file: Path) -> Path:
@@ -139,6 +150,8 @@ def follow(
                 raise
             # A registry that is down for a while is looked at again when it is back.
             click.echo(printable(str(error)), err=True)
+            if auditing.as_json:
+                show_nothing("follow", str(error), auditing.clock())
         else:
             for fault in fresh:
                 _run_hooks(hooks, fault, source)
@@ -203,17 +216,17 @@ def compare_command(auditing: Auditing, a: str, b: str, evidence: Path | None) -
     """
     one = open_vantage(a, auditing.transport, auditing.clock)
     other = open_vantage(b, auditing.transport, auditing.clock)
-    keys = trusted_log_keys(one, other)
-    if auditing.demands.policy is not None:
-        named = {log.key.name for log in auditing.demands.policy.logs}
-        keys = [key for key in keys if key.name not in named]
-        keys += [log.key for log in auditing.demands.policy.logs]
-    if not keys:
+    trusted = log_keys_of(one, other, auditing.demands)
+    report = AuditReport("compare", f"{a} and {b}", auditing.clock(), faults=trusted.faults)
+    if not trusted.keys:
+        if trusted.faults:
+            auditing.finish(report)
         raise FetchFailed(
             "neither side names the log's keys: give them with --policy (the registry's log/policy)"
         )
-    found = compare(one, other, keys, auditing.transport, auditing.clock)
-    report = AuditReport("compare", f"{a} and {b}", auditing.clock(), found.sentences, [], found.faults)
+    found = compare(one, other, trusted.keys, auditing.transport, auditing.clock)
+    report.sentences += found.sentences
+    report.faults += found.faults
     for number, fault in enumerate(found.faults if evidence is not None else (), start=1):
         for at, note in enumerate(fault.evidence):
             path = Path(evidence or "") / f"{fault.kind.word}-{number}-{'ab'[at]}.checkpoint"
@@ -239,9 +252,15 @@ def export(auditing: Auditing, source: str, folder: Path) -> None:
         report = report_of_visit("export", visit)
         if visit.view is None:
             auditing.finish(report)
-        files = bundle_files(opened.read, visit.view, auditing.fetch_checkpoint)
+        bundle = Bundle(opened.read, visit.view, auditing.fetch_checkpoint)
+
+        def members() -> dict[str, object]:
+            report.unproven += bundle.left_out
+            report.is_complete = not bundle.left_out
+            return report.as_members()
+
         count = write_bundle(
-            folder, files, report.as_members(), own_policy=auditing.own_policy, progress=bar("writing")
+            folder, bundle.files(), members, own_policy=auditing.own_policy, progress=bar("writing")
         )
     report.sentences.append(f"{count} files are in {folder}; {SUMS_NAME} names them all.")
     auditing.finish(report)
@@ -259,8 +278,10 @@ def recheck(auditing: Auditing, source: str) -> None:
         report.faults += check_sums(opened.read)
         try:
             view = read_log(opened.read, policy=auditing.demands.policy, progress=bar("reading"))
-            report.faults += check_pin(view, auditing.demands)
+            report.faults += [*check_pin(view, auditing.demands), *view.shard_faults]
+            report.faults += check_alias(opened.read, view.current, 0)
             years = {shard.year: shard.signed for shard in view.shards}
+            _add_older(opened, years)
             vkeys = view.trust.log_vkeys
         except (Malformed, Distrusted) as error:
             report.faults.append(fault_of(error, LOG_CHECKPOINT_PATH))
@@ -310,10 +331,16 @@ def _years_of_broken_log(auditing: Auditing, source: Source) -> tuple[dict[int, 
     if auditing.demands.policy is not None:
         trust = with_policy(trust, auditing.demands.policy)
     found = {year: signed}
+    _add_older(source, found)
+    return found, trust.log_vkeys
+
+
+def _add_older(source: Source, years: dict[int, bytes]) -> None:
+    """Shards before the oldest of `years` whose checkpoint is there, though the log does not lead to them."""
+    year = min(years)
     while (content := source.read(shard_checkpoint_path(year - 1))) is not None:
         year -= 1
-        found[year] = content
-    return found, trust.log_vkeys
+        years[year] = content
 
 
 # ---------------------------------------------------------------- receipts

@@ -1,15 +1,16 @@
 """The books of both halves against what was published: `registry audit reconcile`. Reads only."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
 from itertools import pairwise
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from registry.cli.auditor_report import AuditReport
-from registry.client.monitor.batches import LoggedBatch, read_manifest
+from registry.client.monitor.batches import LoggedBatch, may_have_expired, read_manifest
 from registry.client.monitor.faults import Fault, FaultKind
 from registry.client.monitor.leaf_rules import leaf_name
 from registry.client.monitor.shard import Entry, Read
@@ -26,6 +27,8 @@ from registry.protocol.receipt import attestation_commitment, commitment, decode
 
 ISSUING = "the issuing database"
 COLLECTING = "the collecting database"
+WAITING_SECONDS = 86_400
+"""How long after its window a batch may wait for its leaf: for witnesses, or while a machine is mended."""
 KEPT_DAYS = 365
 """Officials' acts, what they stated and the anchors of it are kept for so long."""
 
@@ -46,6 +49,7 @@ class Books:
         self._view = view
         self._read = read
         self._now = now
+        self._is_complete = True
 
     def check(self, halves: Halves) -> bool:
         """Whether everything could be checked."""
@@ -69,7 +73,7 @@ class Books:
             return False
         self._counts(reckon(halves.issuing, halves.collecting, self._now))
         self._attestations(halves.issuing, halves.collecting)
-        return True
+        return self._is_complete
 
     def _missing(self, name: str, option: str, what: str) -> None:
         self._report.unproven.append(f"Not checked: {what}, for {name} was not given ({option}).")
@@ -119,18 +123,20 @@ class Books:
         real = decoys = compared = 0
         batches = {(row.region, row.sequence): row for row in session.scalars(select(Batch))}
         for logged in (batch for of in self._view.batches.values() for batch in of):
-            manifest = self._manifest(logged)
             row = batches.get((logged.leaf.region, logged.leaf.sequence))
+            own = stored.get(row.id, []) if row is not None else []
+            manifest = self._manifest(logged, own)
             if manifest is None:
                 continue
             if row is None:
                 what = "is published, and the database knows nothing of it"
                 self._fault(FaultKind.RECEIPTS, logged.manifest_path, what)
                 continue
-            own = stored.get(row.id, [])
             compared += 1
             real, decoys = real + len(own), decoys + len(manifest.receipts) - len(own)
             self._compare(logged, manifest, row.seed, own)
+        self._unlogged(batches.values(), stored)
+        self._pending(session, batches.values())
         self._report.members["receipts"] = {
             "batches": compared,
             "real": real,
@@ -142,12 +148,51 @@ class Books:
             "and with the seeds that the manifests commit to."
         )
 
-    def _manifest(self, batch: LoggedBatch) -> Manifest | None:
+    def _manifest(self, batch: LoggedBatch, own: list[bytes]) -> Manifest | None:
+        """The batch's manifest. That it is gone is in order once its receipts are, or if it was withdrawn."""
         try:
-            return read_manifest(self._read, batch)
+            manifest = read_manifest(self._read, batch)
         except (Malformed, Distrusted) as error:
             self._fault(FaultKind.MANIFEST, batch.manifest_path, str(error))
             return None
+        if manifest is None and batch.withdrawn_by is None:
+            if batch.state == "live" or not may_have_expired(batch.leaf, self._view.trust, self._now):
+                what = "is not there, though the batch has not expired and was not withdrawn"
+                self._fault(FaultKind.MANIFEST, batch.manifest_path, what)
+            elif own:
+                self._is_complete = False
+                name = f"batch {batch.leaf.sequence} of {batch.leaf.region}"
+                self._report.unproven.append(
+                    f"Not checked: {len(own)} receipts of {name}, whose manifest is not served, though the "
+                    "database keeps them as if it were."
+                )
+        return manifest
+
+    def _unlogged(self, batches: Iterable[Batch], stored: Mapping[int | None, list[bytes]]) -> None:
+        """Receipts of a batch that no leaf names, though its window is long over, were never published."""
+        regions = self._view.batches.values()
+        logged = {(batch.leaf.region, batch.leaf.sequence) for of in regions for batch in of}
+        for row in batches:
+            count, waits = len(stored.get(row.id, [])), row.window_end + WAITING_SECONDS > self._now
+            if count and not waits and (row.region, row.sequence) not in logged:
+                where = f"batch {row.sequence} of {row.region}"
+                what = f"{count} receipts of a window that ended at {row.window_end}, and no leaf is about it"
+                self._fault(FaultKind.RECEIPTS, where, what, "Ask why the batch was never published.")
+
+    def _pending(self, session: Session, batches: Iterable[Batch]) -> None:
+        """A region's next window takes all receipts that wait. None may wait while no window is closed."""
+        newest: dict[str, int] = {}
+        for row in batches:
+            newest[row.region] = max(row.window_end, newest.get(row.region, 0))
+        first = min(self._view.issue_times.values(), default=0)
+        patience = self._view.trust.publication.get("window_seconds", 0) + WAITING_SECONDS
+        pending = select(Receipt.region, func.count()).where(Receipt.batch_id.is_(None))
+        for region, count in session.execute(pending.group_by(Receipt.region)):
+            since = newest.get(region, first)
+            if since + patience < self._now:
+                where = f"pending receipts of {region}"
+                what = f"{count} wait for a batch, and the last one was closed at {since}"
+                self._fault(FaultKind.RECEIPTS, where, what, "Ask what holds it up.")
 
     def _compare(self, batch: LoggedBatch, manifest: Manifest, seed: bytes, own: list[bytes]) -> None:
         where = batch.manifest_path

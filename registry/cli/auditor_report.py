@@ -53,7 +53,7 @@ class AuditReport:
             "command": self.command,
             "subject": self.subject,
             "taken_at": int(self.at),
-            "good": not self.faults,
+            "good": self.exit_code == ALL_GOOD,
             "complete": self.is_complete,
             "exit_code": self.exit_code,
             "proven": self.sentences,
@@ -107,6 +107,22 @@ def show(report: AuditReport, *, as_json: bool) -> None:
             fg="red",
             bold=True,
         )
+
+
+def show_nothing(command: str, reason: str, at: float) -> None:
+    """Print, for programs, that nothing can be told, and why. People read the reason on standard error."""
+    members = {
+        "command": command,
+        "taken_at": int(at),
+        "good": False,
+        "complete": False,
+        "exit_code": CANNOT_TELL,
+        "reason": printable(reason, longest=LONGEST_LINE),
+        "proven": [],
+        "not_proven": [],
+        "faults": [],
+    }
+    click.echo(json.dumps(members, ensure_ascii=False))
 
 
 def _show_evidence(fault: Fault) -> None:

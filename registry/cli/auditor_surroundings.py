@@ -12,8 +12,9 @@ from typing import Any, NoReturn
 
 import click
 
-from registry.cli.auditor_report import AuditReport, show
+from registry.cli.auditor_report import AuditReport, show, show_nothing
 from registry.client.monitor.faults import CANNOT_TELL
+from registry.client.monitor.moments import is_moment
 from registry.client.monitor.source import Source, open_source
 from registry.client.monitor.visit import Demands
 from registry.client.monitor.witnesses import MAX_CHECKPOINT_BYTES
@@ -115,7 +116,8 @@ _OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
 def with_auditing(command: Callable[..., Any]) -> Callable[..., Any]:
     """Hand the command its `Auditing`, prepared by the options that all of them have.
 
-    Turns what keeps a command from telling into one line and status 1, never a traceback.
+    Turns what keeps a command from telling into one line and status 1, never a traceback; with --json also
+    into an object that says so.
     """
 
     def wrapped(
@@ -129,22 +131,35 @@ def with_auditing(command: Callable[..., Any]) -> Callable[..., Any]:
         **kwargs: Any,
     ) -> Any:
         auditing = context.find_object(Auditing) or Auditing(HttpTransport())
-        own, auditing.own_policy = read_own_policy(policy)
-        auditing.as_json, auditing.demands = as_json, Demands(own, fingerprint)
-        auditing.at = read_moment(at) if at else None
+        auditing.as_json = as_json
         try:
-            return command(auditing, *args, **kwargs)
-        except BrokenPipeError:
+            with _told_in_one_line():
+                own, auditing.own_policy = read_own_policy(policy)
+                auditing.demands = Demands(own, fingerprint)
+                auditing.at = read_moment(at) if at else None
+                return command(auditing, *args, **kwargs)
+        except click.ClickException as error:
+            if as_json:
+                show_nothing(context.info_name or "", error.format_message(), auditing.clock())
             raise
-        except RegistryError as error:
-            raise click.ClickException(printable(str(error), longest=4_000)) from error
-        except OSError as error:
-            raise click.ClickException(f"{error.filename or 'input or output'}: {error.strerror}") from error
 
     handed: Callable[..., Any] = update_wrapper(click.pass_context(wrapped), command)
     for option in reversed(_OPTIONS):
         handed = option(handed)
     return handed
+
+
+@contextmanager
+def _told_in_one_line() -> Iterator[None]:
+    """What keeps a command from telling, as click shows it."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except RegistryError as error:
+        raise click.ClickException(printable(str(error), longest=4_000)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or 'input or output'}: {error.strerror}") from error
 
 
 def read_own_policy(path: Path | None) -> tuple[WitnessPolicy | None, bytes | None]:
@@ -169,6 +184,9 @@ def read_moment(text: str) -> float:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             raise click.BadParameter("has no offset from UTC; end it with Z", param_hint="--at")
-        return moment.timestamp()
+        seconds = moment.timestamp()
+        if not is_moment(seconds):
+            raise click.BadParameter("is before 1970 or after 9998", param_hint="--at")
+        return seconds
     except (ValueError, OverflowError) as error:
         raise click.BadParameter("is not like 2026-06-13T12:00:00Z", param_hint="--at") from error

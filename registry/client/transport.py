@@ -14,6 +14,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 import requests
+from urllib3.exceptions import HTTPError
 
 from registry.client.failures import NoAnswer, Throttled, TooLarge, UnexpectedStatus
 
@@ -98,8 +99,9 @@ class HttpTransport:
                         raise NoAnswer(f"{url} sends too slowly; reading stopped")
                 names = {name.lower(): value for name, value in response.headers.items()}
                 return Answer(response.status_code, names, bytes(content))
-        except requests.RequestException as error:
-            # The library's own text repeats addresses of sockets and proxies; its kind says enough.
+        except (requests.RequestException, HTTPError, ValueError) as error:
+            # Beside its own errors the library lets through those of urllib3 and, for addresses that are
+            # none, ValueErrors: strangers name addresses too. Its text repeats sockets and proxies.
             raise NoAnswer(f"no answer from {url}: {type(error).__name__}") from error
 
 

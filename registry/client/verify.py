@@ -41,7 +41,13 @@ from registry.client.risk import HORIZON_DAYS
 from registry.client.sightings import CLOCK_TOLERANCE_SECONDS
 from registry.errors import Distrusted, Malformed
 from registry.protocol.certificate import load_public_key
-from registry.protocol.export_file import ExportFile, check_export, read_zip, verify_signatures
+from registry.protocol.export_file import (
+    ExportFile,
+    check_export,
+    open_zip,
+    read_announced,
+    verify_signatures,
+)
 from registry.protocol.index import GAEN_ZIP, Index, IndexFile, IndexWindow
 from registry.protocol.intervals import EMBARGO_INTERVALS, interval_at
 from registry.protocol.trust import TrustMaterial
@@ -164,8 +170,10 @@ def verify_file(
                 "altered on its way, or somebody else has the key"
             )
         raise HashMismatch(f"{file.path} is not the file that the index names")
-    export, export_bin, signatures = read_zip(content)  # 2, 3
+    # The signature first: what nobody signed is not even parsed.
+    export_bin, signatures = open_zip(content)  # 2
     verify_signatures(export_bin, signatures, trusted)  # 3
+    export = read_announced(export_bin, len(signatures))  # 2, 3
     if export.region != region:  # 4
         raise WrongFile(f"{file.path} holds keys of {export.region}, not of {region}")
     # A window of several files counts them up in the end, for phones that tell files apart by it.
@@ -183,7 +191,7 @@ def verify_file(
 
 def _is_signed(content: bytes, trusted: TrustedKeys) -> bool:
     try:
-        _, export_bin, signatures = read_zip(content)
+        export_bin, signatures = open_zip(content)
         verify_signatures(export_bin, signatures, trusted)
     except (Malformed, Distrusted):
         return False

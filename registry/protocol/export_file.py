@@ -5,7 +5,6 @@ keys in the order it is given and never signs, never sorts, never decides what i
 Source: "Exposure Key File Format and Verification" and what existing key servers write.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,7 +13,13 @@ from google.protobuf.message import DecodeError
 
 from registry.errors import ConfigurationError, Malformed
 from registry.protocol import export_file_pb2 as pb
-from registry.protocol.export_records import KEYS_TAG, REVISED_KEYS_TAG, decode_records, encode_records
+from registry.protocol.export_records import (
+    KEYS_TAG,
+    REVISED_KEYS_TAG,
+    check_record_count,
+    decode_records,
+    encode_records,
+)
 from registry.protocol.export_signatures import (
     SignatureInfo,
     decode_signatures,
@@ -52,7 +57,10 @@ __all__ = [
     "encode_export_rows",
     "encode_signatures",
     "export_rows",
+    "open_zip",
     "pack",
+    "read_announced",
+    "read_announced_rows",
     "read_zip",
     "read_zip_rows",
     "unpack",
@@ -152,6 +160,7 @@ def decode_export(export_bin: bytes) -> ExportFile:
     """
     if export_bin[: len(HEADER)] != HEADER:
         raise Malformed("export.bin does not begin with the header 'EK Export v1'")
+    check_record_count(export_bin, len(HEADER))
     message = pb.TemporaryExposureKeyExport()
     try:
         message.ParseFromString(export_bin[len(HEADER) :])
@@ -243,32 +252,49 @@ def _end_of_frame(export_bin: bytes) -> int:
 Export = TypeVar("Export", ExportFile, ExportRows)
 
 
+def open_zip(content: bytes) -> tuple[bytes, list[tuple[SignatureInfo, bytes]]]:
+    """(the bytes that were signed, the signatures): enough to verify a file before anything in it is read.
+
+    Raises Malformed, also for a file without signatures.
+    """
+    export_bin, export_sig = unpack(content)
+    signatures = decode_signatures(export_sig)
+    if not signatures:
+        raise Malformed("export.sig holds no signature")
+    return export_bin, signatures
+
+
 def read_zip(content: bytes) -> tuple[ExportFile, bytes, list[tuple[SignatureInfo, bytes]]]:
     """(what the file says, the bytes that were signed, the signatures), nothing of it verified.
 
     Raises Malformed: also for a file without signatures, or with more or fewer than it announces.
     """
-    return _read_zip(content, decode_export)
+    export_bin, signatures = open_zip(content)
+    return read_announced(export_bin, len(signatures)), export_bin, signatures
 
 
 def read_zip_rows(content: bytes) -> tuple[ExportRows, bytes, list[tuple[SignatureInfo, bytes]]]:
     """As `read_zip`, with keys by columns."""
-    return _read_zip(content, decode_export_rows)
+    export_bin, signatures = open_zip(content)
+    return read_announced_rows(export_bin, len(signatures)), export_bin, signatures
 
 
-def _read_zip(
-    content: bytes, decode: Callable[[bytes], Export]
-) -> tuple[Export, bytes, list[tuple[SignatureInfo, bytes]]]:
-    export_bin, export_sig = unpack(content)
-    export = decode(export_bin)
-    signatures = decode_signatures(export_sig)
-    if not signatures:
-        raise Malformed("export.sig holds no signature")
-    if len(signatures) != len(export.signature_infos):
+def read_announced(export_bin: bytes, signers: int) -> ExportFile:
+    """What `export.bin` says, if it announces so many `signers`. Raises Malformed."""
+    return _announced(decode_export(export_bin), signers)
+
+
+def read_announced_rows(export_bin: bytes, signers: int) -> ExportRows:
+    """As `read_announced`, with keys by columns."""
+    return _announced(decode_export_rows(export_bin), signers)
+
+
+def _announced(export: Export, signers: int) -> Export:
+    if signers != len(export.signature_infos):
         raise Malformed(
-            f"export.bin announces {len(export.signature_infos)} signatures, export.sig has {len(signatures)}"
+            f"export.bin announces {len(export.signature_infos)} signatures, export.sig has {signers}"
         )
-    return export, export_bin, signatures
+    return export
 
 
 def check_export(export: ExportFile, *, now: float) -> None:

@@ -7,22 +7,24 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from registry.app import publisher
 from registry.cli.auditor import audit
 from registry.cli.auditor_surroundings import Auditing
+from registry.client import Answer
 from registry.client.failures import NoAnswer
 from registry.client.monitor.faults import FaultKind
 from registry.models import ActivityEvent, Batch, IssuingCount, Receipt, open_database, transaction
 from registry.protocol.encoding import encode_base64
-from registry.protocol.index import LOG_CHECKPOINT_PATH, LOG_POLICY_PATH
+from registry.protocol.index import LOG_CHECKPOINT_PATH, LOG_POLICY_PATH, manifest_path
 from registry.protocol.trust_note import fingerprint
 from tests.app_of_old import fresh_keys
 from tests.client.monitor.conftest import flipped, publish_one
@@ -48,12 +50,13 @@ class Desk:
         """Type `registry audit ...`; what it says on standard output."""
         return self.run(*words, expect=expect).stdout
 
-    def run(self, *words: object, expect: int = 0) -> Result:
+    def run(self, *words: object, expect: int | None = 0) -> Result:
+        """All that it says; with None for `expect` whatever it ends with."""
         auditing = Auditing(self.web, self.clock, lambda seconds: None)
         result = CliRunner().invoke(audit, [str(word) for word in words], obj=auditing)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
-        assert result.exit_code == expect, result.output
+        assert expect in (None, result.exit_code), result.output
         return result
 
 
@@ -109,7 +112,8 @@ def test_a_true_registry_is_good_by_every_command(world: World, desk: Desk) -> N
     publisher(world.settings, world.clock).withdraw("XA", sequence, "wrong_keys", "a laboratory's mistake")
     world.next_window()
     kept = bundle / "exposures" / world.settings.region / file.name
-    assert "withdrew that batch" in desk("verify", kept, "--registry", public(world))
+    # Its manifest is gone: nothing says any more that the leaf was about this very file.
+    assert "withdrew that batch" in desk("verify", kept, "--registry", public(world), expect=1)
     assert "by a consistency proof" in desk("compare", public(world), desk.folder / "earlier")
     assert "by a consistency proof" in desk("compare", bundle, public(world))
     desk("follow", public(world), "--state", state)
@@ -207,6 +211,25 @@ def the_acts_are_struck(issuing: Session, collecting: Session) -> None:
     issuing.execute(delete(ActivityEvent).where(ActivityEvent.number > 1))
 
 
+def a_batch_is_sealed_and_never_published(issuing: Session, collecting: Session) -> None:
+    batch = collecting.scalars(select(Batch).order_by(Batch.sequence.desc())).first()
+    assert batch is not None
+    left_out = Batch(
+        region=batch.region,
+        sequence=batch.sequence + 1,
+        window_start=batch.window_end - 2 * int(DAY),
+        window_end=batch.window_end - int(DAY) - 60,
+        state="sealed",
+    )
+    collecting.add(left_out)
+    collecting.flush()
+    collecting.execute(update(Receipt).values(batch_id=left_out.id))
+
+
+def receipts_wait_in_a_region_that_has_no_windows(issuing: Session, collecting: Session) -> None:
+    collecting.execute(update(Receipt).values(batch_id=None, region="QQ"))
+
+
 Tamper = Callable[[Session, Session], None]
 
 BOOKS: dict[Tamper, FaultKind] = {
@@ -216,6 +239,8 @@ BOOKS: dict[Tamper, FaultKind] = {
     codes_are_struck_from_the_books: FaultKind.COUNTS,
     an_act_is_changed: FaultKind.ACTIVITY,
     the_acts_are_struck: FaultKind.ACTIVITY,
+    a_batch_is_sealed_and_never_published: FaultKind.RECEIPTS,
+    receipts_wait_in_a_region_that_has_no_windows: FaultKind.RECEIPTS,
 }
 
 
@@ -224,16 +249,52 @@ def test_books_that_were_tampered_with_do_not_fit(tamper: Tamper, world: World, 
     world.app().upload(world.issue()["code"], fresh_keys(world.clock()))
     world.issue()
     world.next_window()
+    tampered(world, tamper)
+
+    said = json.loads(desk.run(*reconcile(world), "--json", expect=None).stdout)
+    assert BOOKS[tamper].word in {fault["kind"] for fault in said["faults"]}
+
+
+def tampered(world: World, tamper: Tamper) -> None:
+    settings = world.settings
     engines = [
-        open_database(url)
-        for url in (world.settings.issuing_database_url, world.settings.collecting_database_url)
+        open_database(url) for url in (settings.issuing_database_url, settings.collecting_database_url)
     ]
     with transaction(Session(engines[0])) as issuing, transaction(Session(engines[1])) as collecting:
         tamper(issuing, collecting)
     for engine in engines:
         engine.dispose()
 
-    desk(*reconcile(world), expect=BOOKS[tamper].exit_code)
+
+def test_books_that_nothing_could_be_compared_with_are_not_good(world: World, desk: Desk) -> None:
+    """Every manifest is taken away: while they are young that is a fault, later on the tool cannot tell."""
+    world.app().upload(world.issue()["code"], fresh_keys(world.clock()))
+    world.next_window()
+    desk(*reconcile(world))
+    for manifest in (public(world) / "exposures").rglob("manifest/*.json"):
+        manifest.unlink()
+
+    assert "is not there, though the batch has not expired" in desk(
+        *reconcile(world), expect=FaultKind.MANIFEST.exit_code
+    )
+    world.clock.advance(10 * DAY)
+    world.next_window()
+    desk(*reconcile(world), expect=FaultKind.MANIFEST.exit_code)
+    world.clock.advance(12 * DAY)
+    world.next_window()
+    said = json.loads(desk(*reconcile(world), "--json", expect=1))
+    assert (said["good"], said["complete"]) == (False, False)
+    assert any("Not checked: 1 receipts of batch" in sentence for sentence in said["not_proven"])
+
+
+def test_receipts_that_wait_are_missed_when_no_window_is_closed_any_more(world: World, desk: Desk) -> None:
+    world.next_window()
+    world.app().upload(world.issue()["code"], fresh_keys(world.clock()))
+    desk(*reconcile(world))
+    at = datetime.fromtimestamp(world.clock() + 2 * DAY, UTC).isoformat()
+    said = json.loads(desk.run(*reconcile(world), "--at", at, "--json", expect=None).stdout)
+
+    assert "pending receipts of XA" in [one["where"] for one in said["faults"] if one["kind"] == "receipts"]
 
 
 def test_without_databases_reconcile_says_what_is_missing(world: World, desk: Desk) -> None:
@@ -306,6 +367,9 @@ def test_a_running_registry_is_followed_over_http(running: Running, tmp_path: Pa
         ("recheck", "x", "--policy", "nothing"),
         ("recheck", "x", "--at", "yesterday"),
         ("recheck", "x", "--at", "2026-06-13T12:00:00"),
+        ("recheck", "x", "--at", "0001-01-01T00:00:00+14:00"),
+        ("recheck", "x", "--at", "1969-12-31T23:59:59Z"),
+        ("recheck", "x", "--at", "9999-12-31T23:59:59Z"),
     ],
     ids=str,
 )
@@ -313,6 +377,80 @@ def test_wrong_use_ends_with_1(words: tuple[str, ...], desk: Desk) -> None:
     result = CliRunner().invoke(audit, list(words), obj=Auditing(desk.web, desk.clock))
     assert result.exit_code in ((0, 1, 2) if not words else (1,)), result.output
     assert result.exception is None or isinstance(result.exception, SystemExit)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("recheck", "no-such-folder"),
+        ("follow", "no-such-folder", "--state", "s"),
+        ("recheck", "https://"),
+        ("recheck", "x", "--at", "yesterday"),
+        ("export", "ARCHIVE", "ARCHIVE"),
+        ("verify", "ARCHIVE/log/checkpoint", "--registry", "no-such-folder"),
+    ],
+    ids=str,
+)
+def test_programs_are_told_that_nothing_can_be_told(
+    words: tuple[str, ...], archive: Path, desk: Desk
+) -> None:
+    typed = [word.replace("ARCHIVE", str(archive)) for word in words]
+    result = desk.run(*typed, "--json", expect=1)
+    said = json.loads(result.stdout)
+
+    assert (said["command"], said["exit_code"]) == (words[0], 1)
+    assert not said["good"]
+    assert said["reason"] in result.stderr
+    assert len(result.stdout.splitlines()) == 1
+
+
+def test_a_past_year_that_is_gone_is_found_by_every_command(tree: PublicTree, desk: Desk) -> None:
+    content = tree.files[tree.names(".zip")[0]]
+    tree.clock.advance(200 * DAY)
+    publish_one(tree, 6)
+    folder = tree.write(desk.folder / "archive")
+    desk("recheck", folder)
+    shutil.copytree(folder, desk.folder / "tampered")
+    bundle = next((desk.folder / "tampered/log/2026/tile/entries/000.p").iterdir())
+    bundle.write_bytes(b"")
+    assert str(bundle.relative_to(desk.folder / "tampered")) in desk(
+        "recheck", desk.folder / "tampered", expect=FaultKind.DAMAGED_LOG.exit_code
+    )
+    shutil.rmtree(folder / "log/2026")
+    (desk.folder / "a.zip").write_bytes(content)
+    for words in (
+        ("recheck", folder),
+        ("follow", folder, "--state", desk.folder / "state"),
+        ("export", folder, desk.folder / "bundle"),
+        ("verify", desk.folder / "a.zip", "--registry", folder),
+    ):
+        desk(*words, expect=FaultKind.DAMAGED_LOG.exit_code)
+    assert "log/2026/checkpoint" in desk("recheck", folder, expect=FaultKind.DAMAGED_LOG.exit_code)
+
+
+def test_recheck_reads_the_names_of_foreign_tools_too(tree: PublicTree, desk: Desk) -> None:
+    name = next(name for name in tree.names(f".p/{tree.shard.size}") if "tile/0/" in name)
+    alias = name.replace("/2026", "", 1)
+    tree.files[alias] = flipped(tree.files[name])
+
+    assert alias in desk("recheck", tree.write(desk.folder / "bad"), expect=FaultKind.DAMAGED_LOG.exit_code)
+
+
+def test_a_bundle_of_a_registry_that_holds_something_back_is_made_and_says_so(
+    tree: PublicTree, desk: Desk
+) -> None:
+    tree.clock.advance(5 * DAY)
+    tree.heartbeat()
+    publish_one(tree, 7)
+    withheld = manifest_path("XA", sha256(tree.batches["XA"][0].manifest_bytes).hexdigest())
+    gone = Answer(500, {}, b"")
+    desk.web = Web({HOME: tree.read}, {f"{HOME}/{withheld}": [Answer(404, {}, b""), *[gone] * 4]})
+    out = desk.folder / "bundle"
+    said = desk("export", HOME, out, expect=1)
+
+    assert f"{withheld} was not given out" in said
+    assert (out / "sha256sums").is_file()
+    assert not json.loads((out / "report.json").read_text())["complete"]
 
 
 def test_a_fault_is_told_with_its_class_and_its_code(archive: Path, desk: Desk) -> None:
@@ -470,7 +608,9 @@ def test_following_outlives_a_registry_that_is_down(tree: PublicTree, desk: Desk
 
     assert result.exit_code == 0
     assert "down" in result.stderr
-    assert json.loads(result.stdout)["good"]
+    first, second = map(json.loads, result.stdout.splitlines())
+    assert (first["good"], first["exit_code"]) == (False, 1)
+    assert second["good"]
 
 
 # ---------------------------------------------------------------- one file, one receipt

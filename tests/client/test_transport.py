@@ -149,3 +149,22 @@ def test_a_registry_on_this_machine_is_not_asked_of_a_proxy(
     assert HttpTransport().get(server, {}, 1_000_000).status == 200
     with pytest.raises(NoAnswer):
         HttpTransport().get("http://registry.example/", {}, 1_000_000)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://[x/checkpoint",
+        "http://\u2100.example/checkpoint",
+        f"http://{'a' * 80}.example/checkpoint",
+        "http://.example/checkpoint",
+        "http://a:99999/checkpoint",
+        "http:///checkpoint",
+        "no-address",
+    ],
+    ids=lambda url: ascii(url)[:30],
+)
+def test_an_address_that_is_none_is_no_answer(url: str) -> None:
+    """Trust material names witnesses' addresses, and anybody may have made it."""
+    with pytest.raises(NoAnswer):
+        HttpTransport().get(url, {}, 1000)

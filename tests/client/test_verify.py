@@ -6,13 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from registry.client import verify
 from registry.client.failures import Outdated, Rewritten, RolledBack, SequenceGap
 from registry.client.risk import HORIZON_DAYS
-from registry.client.verify import check_index, trusted_keys
-from registry.errors import Distrusted
+from registry.client.verify import check_index, trusted_keys, verify_file
+from registry.errors import Distrusted, UntrustedKey
 from registry.protocol.index import Index, IndexFile, IndexWindow, decode_index, encode_index, export_name
 from registry.protocol.trust import TrustedKey, decode_trust
-from tests.clock import NOON_OF_JUNE_15
+from tests.clock import NOON_OF_JUNE_15, FakeClock
+from tests.public_tree import PublicTree
 from tests.simulator import SigningKey, Simulator
 
 HOUR = 3600
@@ -162,3 +164,18 @@ def test_a_signing_key_is_believed_for_the_windows_of_its_life(
         decode_trust(Simulator(lambda: NOON_OF_JUNE_15).trust()), export_signing_keys=(trusted_key,)
     )
     assert (("k", "1") in trusted_keys(material, window, now=NOON_OF_JUNE_15)) == trusted
+
+
+def test_what_nobody_signed_is_not_even_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = PublicTree(FakeClock())
+    tree.next_window({"XA": tree.keys(2)})
+    trust = decode_trust(tree.trust_bytes)
+    (window,) = decode_index(tree.files["exposures/XA/index.json"]).windows
+    (file,) = window.files
+    content = tree.files[f"exposures/{file.path}"]
+    trusted = trusted_keys(trust, window, now=tree.clock())
+    assert len(verify_file(content, file, window, region="XA", trusted=trusted, now=tree.clock()).keys) == 2
+    monkeypatch.setattr(verify, "read_announced", None)
+
+    with pytest.raises(UntrustedKey):
+        verify_file(content, file, window, region="XA", trusted={}, now=tree.clock())

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.errors import BadSignature, Malformed, UntrustedKey
+from registry.protocol import export_file, export_records, export_signatures
 from registry.protocol import export_file_pb2 as pb
 from registry.protocol.export_file import (
     HEADER,
@@ -26,6 +27,7 @@ from registry.protocol.export_file import (
     read_zip,
     verify_signatures,
 )
+from registry.protocol.export_records import MAX_RECORDS
 from registry.protocol.intervals import EMBARGO_INTERVALS, interval_at
 from registry.protocol.keys import ReportType, TemporaryExposureKey
 from tests.protocol.made_signer import MadeSigner
@@ -204,6 +206,54 @@ def test_as_many_signatures_as_announced(count: int) -> None:
 def test_a_file_that_announces_no_signature_and_has_none_is_refused() -> None:
     with pytest.raises(Malformed):
         read_zip(pack(encode_export(replace(FILE, signature_infos=())), b""))
+
+
+# ---------------------------------------------------------------- more than anybody can hold
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"\x3a\x00",
+        b"\x42\x00",
+        b"\x32\x00",
+        b"\x3a\x80\x00",
+        b"\xba\x00\x00",
+        b"\x3a\x80\x80\x00",
+        b"\x7a\x00",
+    ],
+    ids=bytes.hex,
+)
+def test_records_without_end_are_counted_before_one_is_made(
+    record: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A zip of a few kilobytes states millions of keys; each would cost its reader hundreds of bytes."""
+    monkeypatch.setattr(export_file.pb, "TemporaryExposureKeyExport", None)
+
+    with pytest.raises(Malformed, match="more than"):
+        decode_export(HEADER + record * (MAX_RECORDS + 1))
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_count_is_exact_whatever_else_stands_between(more: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export_records, "MAX_RECORDS", 20)
+    keys = tuple(replace(KEY, key_data=number.to_bytes(16, "big")) for number in range(16 + more))
+    whole = encode_export(replace(FILE, keys=keys, revised_keys=keys[:1], signature_infos=(INFO,)))
+    # Fields that nobody knows: a varint, a fixed one of each length, a long one.
+    whole += b"\x78\xff\x01" + b"\x79" + bytes(8) + b"\x7d" + bytes(4) + b"\x7a\x90\x03" + bytes(400)
+
+    if more:
+        with pytest.raises(Malformed, match="more than 20 records"):
+            decode_export(whole)
+    else:
+        assert decode_export(whole).keys == keys
+
+
+def test_signatures_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export_signatures.pb, "TEKSignatureList", None)
+
+    with pytest.raises(Malformed, match="more than"):
+        decode_signatures(b"\x0a\x00" * 40_000)
 
 
 # ---------------------------------------------------------------- what phones can use

@@ -63,10 +63,10 @@ def retention_days(trust: TrustMaterial) -> int:
     return trust.publication.get("retention_days", DEFAULT_RETENTION_DAYS)
 
 
-def newest_unlisted(trust: TrustMaterial, index: Index) -> int:
-    """The end interval of the newest key with which a file is not in this index any more."""
+def newest_unlisted(trust: TrustMaterial, issued_at: float) -> int:
+    """The end interval of the newest key with which a file is not in an index of that time any more."""
     days = retention_days(trust) - LISTED_LESS_DAYS
-    return interval_at(index.issued_at) - days * INTERVALS_PER_DAY
+    return interval_at(issued_at) - days * INTERVALS_PER_DAY
 
 
 def may_have_expired(leaf: BatchLeaf, trust: TrustMaterial, now: float) -> bool:

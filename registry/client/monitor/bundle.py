@@ -7,7 +7,7 @@ evidence by the signatures in it, not by who made it.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -41,53 +41,71 @@ def batch_proof_path(batch: LoggedBatch) -> str:
     return f"{PROOFS}/{batch.leaf.region}/{batch.leaf.sequence}.tlog-proof"
 
 
-def bundle_files(
-    read: Read, view: LogView, fetch_checkpoint: FetchCheckpoint | None
-) -> Iterator[tuple[str, bytes]]:
-    """(path, bytes) of everything in the bundle but report and sums. Raises FetchFailed.
+class Bundle:
+    """What goes into a bundle of one view, report and sums aside.
 
     The log's files are those of the view, which lead to the signed roots; everything else is as it was
-    served, right or wrong: what is wrong is evidence too.
+    served, right or wrong: what is wrong is evidence too. A file that is not given out is left out, so that
+    nobody can keep a bundle from being made; `left_out` names those that no fault of the report is about.
     """
-    for shard in view.shards:
-        yield from shard_files(shard, 0)
-    for region in view.index_contents:
-        digest = sha256(view.index_contents[region]).hexdigest()
-        paths = (index_digest_path(region, digest), index_proof_path(region), legacy_index_path(region))
-        yield from _served(read, paths)
-    for batches in view.batches.values():
-        for batch in batches:
-            yield from _batch_files(read, view, batch)
-    for index in view.indexes.values():
-        listed = (f"{EXPOSURES}/{file.path}" for window in index.windows for file in window.files)
-        yield from _served(read, listed)
-    if fetch_checkpoint is not None:
-        yield from _witness_files(fetch_checkpoint, view)
-    yield from pointer_files(view).items()
 
+    def __init__(self, read: Read, view: LogView, fetch_checkpoint: FetchCheckpoint | None) -> None:
+        self._read = read
+        self._view = view
+        self._fetch_checkpoint = fetch_checkpoint
+        self.left_out: list[str] = []
 
-def _served(read: Read, paths: Iterator[str] | tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
-    for path in paths:
-        content = read(path)
-        if content is not None:
-            yield path, content
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """(path, bytes) of everything, in the order in which it is written."""
+        view = self._view
+        for shard in view.shards:
+            yield from shard_files(shard, 0)
+        for region in view.index_contents:
+            digest = sha256(view.index_contents[region]).hexdigest()
+            yield from self._served(
+                index_digest_path(region, digest), index_proof_path(region), legacy_index_path(region)
+            )
+        for batches in view.batches.values():
+            for batch in batches:
+                yield from self._of_batch(batch)
+        for index in view.indexes.values():
+            listed = (f"{EXPOSURES}/{file.path}" for window in index.windows for file in window.files)
+            yield from self._served(*listed)
+        if self._fetch_checkpoint is not None:
+            yield from _witness_files(self._fetch_checkpoint, view)
+        yield from pointer_files(view).items()
 
+    def _given(self, path: str) -> bytes | None:
+        try:
+            return self._read(path)
+        except Malformed as error:
+            self.left_out.append(f"{path} is not in the bundle: {error}.")
+        except FetchFailed as error:
+            self.left_out.append(f"{path} was not given out and is not in the bundle: {error}.")
+        return None
 
-def _batch_files(read: Read, view: LogView, batch: LoggedBatch) -> Iterator[tuple[str, bytes]]:
-    manifest = read(batch.manifest_path)
-    if manifest is None:
-        return
-    yield batch.manifest_path, manifest
-    shard = view.shard(batch.entry.year)
-    if shard is None:
-        return
-    try:
-        yield batch_proof_path(batch), encode_proof(prove_entry(read, shard, batch.entry.number))
-        known = read_manifest(read, batch)
-    except (Malformed, Distrusted):
-        return  # damaged tiles or a wrong manifest: the report names them
-    if batch.state != "live" and known is not None:
-        yield from _served(read, tuple(f"{EXPOSURES}/{file.path}" for file in known.files))
+    def _served(self, *paths: str) -> Iterator[tuple[str, bytes]]:
+        for path in paths:
+            content = self._given(path)
+            if content is not None:
+                yield path, content
+
+    def _of_batch(self, batch: LoggedBatch) -> Iterator[tuple[str, bytes]]:
+        manifest = self._given(batch.manifest_path)
+        if manifest is None:
+            return
+        yield batch.manifest_path, manifest
+        shard = self._view.shard(batch.entry.year)
+        if shard is None:
+            return
+        try:
+            proof = prove_entry(self._given, shard, batch.entry.number)
+            yield batch_proof_path(batch), encode_proof(proof)
+            known = read_manifest(lambda _: manifest, batch)
+        except (Malformed, Distrusted):
+            return  # damaged tiles or a wrong manifest: the report names them
+        if batch.state != "live" and known is not None:
+            yield from self._served(*(f"{EXPOSURES}/{file.path}" for file in known.files))
 
 
 def _witness_files(fetch: FetchCheckpoint, view: LogView) -> Iterator[tuple[str, bytes]]:
@@ -107,14 +125,15 @@ def _witness_files(fetch: FetchCheckpoint, view: LogView) -> Iterator[tuple[str,
 def write_bundle(
     folder: Path,
     files: Iterator[tuple[str, bytes]],
-    report: Mapping[str, object],
+    report: Callable[[], Mapping[str, object]],
     *,
     own_policy: bytes | None = None,
     progress: Progress = silent,
 ) -> int:
     """Write the bundle into `folder`, which must be empty or not there; returns how many files it holds.
 
-    `sha256sums` comes last: a bundle without it was not finished. Raises FetchFailed.
+    `report` is asked once all files are written. `sha256sums` comes last: a bundle without it was not
+    finished. Raises FetchFailed.
     """
     if folder.exists() and any(folder.iterdir()):
         raise FetchFailed(f"{folder} is not empty: name a new folder for the bundle")
@@ -130,7 +149,7 @@ def write_bundle(
             put(path, content)
     if own_policy is not None:
         put(OWN_POLICY_NAME, own_policy)
-    put(REPORT_NAME, json.dumps(report, indent=1, ensure_ascii=False).encode())
+    put(REPORT_NAME, json.dumps(report(), indent=1, ensure_ascii=False).encode())
     lines = (f"{digest}  {path}\n" for path, digest in sorted(sums.items()))
     write_file(folder / SUMS_NAME, "".join(lines).encode())
     return len(sums) + 1

@@ -4,23 +4,31 @@ A vantage point is a registry's address, an archived folder, a witness's monitor
 checkpoint or a proof that a phone kept. Only checkpoints that the log itself signed count as evidence.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from registry.client.monitor.faults import Fault, FaultKind, NotThere, WrongTree, fault_of
 from registry.client.monitor.shard import Read, must_read, tile_nodes
 from registry.client.monitor.source import open_source
+from registry.client.monitor.visit import Demands
 from registry.client.monitor.witnesses import MAX_CHECKPOINT_BYTES, monitoring_url
 from registry.client.transport import Transport, unexpected
+from registry.client.trust import SignedTrust, is_by_root_of, open_signed_trust
 from registry.errors import Distrusted, FetchFailed, Malformed
 from registry.protocol.checkpoint import Checkpoint, decode_checkpoint, open_checkpoint
-from registry.protocol.index import LOG_CHECKPOINT_PATH, TRUST_PATH, shard_checkpoint_path
+from registry.protocol.index import (
+    LOG_CHECKPOINT_PATH,
+    TRUST_NOTE_PATH,
+    TRUST_PATH,
+    shard_checkpoint_path,
+)
 from registry.protocol.intervals import Clock
 from registry.protocol.merkle import check_consistency, consistency_path, root_at
 from registry.protocol.note import VerifierKey, decode_note, decode_vkey
 from registry.protocol.proof import HEADER, decode_proof
-from registry.protocol.trust import decode_trust, shard_year
+from registry.protocol.trust import shard_year
+from registry.protocol.trust_note import same_fingerprint
 
 MAX_YEARS = 50
 """How many shards are compared at the utmost."""
@@ -73,14 +81,81 @@ def _fetch(transport: Transport, url: str, clock: Clock) -> bytes | None:
     raise unexpected(answer, url, clock())
 
 
-def trusted_log_keys(*vantages: Vantage) -> list[VerifierKey]:
-    """The log keys that the trust material at any of these points names. Raises what reading raises."""
-    keys: list[VerifierKey] = []
-    for vantage in vantages:
-        content = vantage.read(TRUST_PATH) if vantage.read else None
-        if content is not None:
-            keys += [decode_vkey(vkey) for vkey in decode_trust(content).log_vkeys]
-    return list(dict.fromkeys(keys))
+@dataclass
+class LogKeys:
+    """Whose signatures count, and what is wrong with the trust material at the two points."""
+
+    keys: list[VerifierKey] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+
+
+def log_keys_of(one: Vantage, other: Vantage, demands: Demands) -> LogKeys:
+    """The log keys that both sides' roots vouch for, or the auditor's own policy.
+
+    A side counts if its root signed its trust material and is the one whose fingerprint was given, or one
+    that signed the other in. Without a fingerprint two strange roots can both be anybody's: then only keys
+    that both name count, so that nobody can blame a registry with a copy that he signed himself. Raises
+    FetchFailed.
+    """
+    found = LogKeys()
+    sides = [(vantage, _signed_trust(vantage, found.faults)) for vantage in (one, other)]
+    shown = [(vantage, trust) for vantage, trust in sides if trust is not None]
+    counted = _of_the_pinned_root(shown, demands, found.faults)
+    named = [[decode_vkey(vkey) for vkey in trust.trust.log_vkeys] for trust in counted]
+    if len(counted) == 2 and not _are_of_one_registry(*counted):
+        prints = " and ".join(trust.fingerprint for trust in counted)
+        what = f"name two trust roots, {prints}: only what both name is believed of either"
+        advice = "One of them is not the registry's: give its fingerprint with --fingerprint."
+        where = f"{one.name} and {other.name}"
+        found.faults.append(Fault(FaultKind.SIGNATURE, where, what, advice))
+        found.keys = [key for key in named[0] if key in named[1]]
+    else:
+        found.keys = list(dict.fromkeys(key for keys in named for key in keys))
+    if demands.policy is not None:
+        own = [log.key for log in demands.policy.logs]
+        names = {key.name for key in own}
+        found.keys = [*(key for key in found.keys if key.name not in names), *own]
+    return found
+
+
+def _signed_trust(vantage: Vantage, faults: list[Fault]) -> SignedTrust | None:
+    """The trust material at this point, if it has any and its own root signed it."""
+    if vantage.read is None:
+        return None
+    try:
+        content = vantage.read(TRUST_PATH)
+        if content is None:
+            return None
+        return open_signed_trust(content, must_read(vantage.read, TRUST_NOTE_PATH))
+    except (Malformed, Distrusted) as error:
+        faults.append(fault_of(error, f"{vantage.name}: {TRUST_PATH}", missing=FaultKind.TRUST))
+        return None
+
+
+def _of_the_pinned_root(
+    shown: Sequence[tuple[Vantage, SignedTrust]], demands: Demands, faults: list[Fault]
+) -> list[SignedTrust]:
+    """Those whose root is the one that the auditor was told of, and those that it is linked to by a note."""
+    if demands.fingerprint is None:
+        return [trust for _, trust in shown]
+    pinned = [trust for _, trust in shown if same_fingerprint(trust.fingerprint, demands.fingerprint)]
+    counted = []
+    for vantage, trust in shown:
+        if any(_are_of_one_registry(trust, right) for right in pinned):
+            counted.append(trust)
+            continue
+        what = f"the root key's fingerprint is {trust.fingerprint}, not {demands.fingerprint}"
+        advice = "Its log keys are not counted: somebody else may stand in the registry's place there."
+        faults.append(Fault(FaultKind.SIGNATURE, f"{vantage.name}: {TRUST_PATH}", what, advice))
+    return counted
+
+
+def _are_of_one_registry(one: SignedTrust, other: SignedTrust) -> bool:
+    """Whether both have one root, or one's root signed the other in."""
+    try:
+        return is_by_root_of(one, other) or is_by_root_of(other, one)
+    except Distrusted:
+        return False
 
 
 def compare(
@@ -143,23 +218,32 @@ def _compare_notes(
     found: Comparison, one: tuple[Vantage, bytes], other: tuple[Vantage, bytes], keys: list[VerifierKey]
 ) -> None:
     opened: list[tuple[Vantage, bytes, Checkpoint]] = []
+    signers: list[set[VerifierKey]] = []
     for vantage, content in (one, other):
         try:
-            opened.append((vantage, content, open_checkpoint(content, keys)[1]))
+            note, checkpoint = open_checkpoint(content, keys)
         except (Malformed, Distrusted) as error:
             found.faults.append(fault_of(error, vantage.name))
+            continue
+        opened.append((vantage, content, checkpoint))
+        signers.append({key for key in keys if any(line.is_by(key) for line in note.signatures)})
     if len(opened) < 2:
         return
-    found.compared += 1
     small, large = sorted(opened, key=lambda item: item[2].size)
-    evidence = (small[1], large[1])
     old, new = small[2], large[2]
     names = f"{small[0].name} and {large[0].name}"
+    # A log's key speaks only for the origin that is its name; a witness's in the policy is none of `keys`.
+    both = sorted(key.vkey for key in set.intersection(*signers) if key.name == old.origin)
+    if not both:
+        what = f"show {old.origin} signed by two different keys: one proves nothing of the other"
+        found.faults.append(Fault(FaultKind.SIGNATURE, names, what))
+        return
+    found.compared += 1
+    pair = _Pair(names, old, new, (small[1], large[1]), both[0])
     if old.size == new.size:
         if old.root != new.root:
             what = f"show two roots of {old.origin} at size {old.size}: {old.root.hex()} and {new.root.hex()}"
-            advice = "Publish both notes: the log's own key signed both, and anybody can verify that."
-            found.faults.append(Fault(FaultKind.SPLIT_VIEW, names, what, advice, evidence))
+            found.faults.append(Fault(FaultKind.SPLIT_VIEW, names, what, pair.advice, pair.notes))
         else:
             found.sentences.append(f"{names} show the same {new.size} leaves of {new.origin}.")
         return
@@ -171,12 +255,26 @@ def _compare_notes(
             )
         found.sentences.append(f"{small[0].name} shows an empty log, from which every log goes on.")
         return
-    _check_growth(found, large[0].read, old, new, names, evidence)
+    _check_growth(found, large[0].read, pair)
 
 
-def _check_growth(
-    found: Comparison, read: Read, old: Checkpoint, new: Checkpoint, names: str, evidence: tuple[bytes, bytes]
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """Two checkpoints of one log, the smaller first, and a key that signed both."""
+
+    names: str
+    old: Checkpoint
+    new: Checkpoint
+    notes: tuple[bytes, bytes]
+    vkey: str
+
+    @property
+    def advice(self) -> str:
+        return f"Publish both notes: the log's own key signed both, {self.vkey}, and anybody can verify that."
+
+
+def _check_growth(found: Comparison, read: Read, pair: _Pair) -> None:
+    old, new, names = pair.old, pair.new, pair.names
     try:
         year = shard_year(new.origin.rpartition("/")[0], new.origin)
         node = tile_nodes(read, year, new.size)
@@ -185,10 +283,7 @@ def _check_growth(
         old_root = root_at(old.size, node)
         if old_root != old.root:
             what = f"show {new.origin} at sizes {old.size} and {new.size}, and one does not contain the other"
-            advice = (
-                "Publish both notes: the log's own key signed both, and no log grows from one to the other."
-            )
-            found.faults.append(Fault(FaultKind.INCONSISTENT, names, what, advice, evidence))
+            found.faults.append(Fault(FaultKind.INCONSISTENT, names, what, pair.advice, pair.notes))
             return
         path = consistency_path(old.size, new.size, node)
         check_consistency(

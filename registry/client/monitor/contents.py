@@ -58,7 +58,8 @@ def check_contents(
 ) -> Contents:
     """Fetch and check all that the newest indexes and the log commit to.
 
-    `known` are files that need not be fetched again. May raise what `read` raises: FetchFailed.
+    `known` are files that need not be fetched again. A file that is too large, or of a name that is none, is
+    a fault of its own, and all others are looked into. May raise FetchFailed, as `read`.
     """
     found = Contents()
     found.faults += _check_policy_file(read, view)
@@ -72,7 +73,10 @@ def check_contents(
 
 
 def _check_policy_file(read: Read, view: LogView) -> list[Fault]:
-    content = read(LOG_POLICY_PATH)
+    try:
+        content = read(LOG_POLICY_PATH)
+    except Malformed as error:
+        return [fault_of(error, LOG_POLICY_PATH)]
     if content is None:
         return [Fault(FaultKind.TRUST, LOG_POLICY_PATH, "the witness policy is not there")]
     if content != view.stated_policy.encode():
@@ -86,12 +90,15 @@ def check_pointers(read: Read, view: LogView, region: str, now: float) -> list[F
     content = view.index_contents[region]
     digest = sha256(content).hexdigest()
     faults = []
-    if read(index_digest_path(region, digest)) != content:
-        where = index_digest_path(region, digest)
-        faults.append(Fault(FaultKind.INDEX, where, "the index is not there under its digest"))
-    legacy = read(legacy_index_path(region))
+    where = index_digest_path(region, digest)
+    try:
+        if read(where) != content:
+            faults.append(Fault(FaultKind.INDEX, where, "the index is not there under its digest"))
+    except Malformed as error:
+        faults.append(fault_of(error, where))
     listed = sorted(file.path for window in view.indexes[region].windows for file in window.files)
     try:
+        legacy = read(legacy_index_path(region))
         if legacy is None or sorted(decode_legacy_index(legacy)) != listed:
             what = "lists other files than index.json"
             faults.append(Fault(FaultKind.INDEX, legacy_index_path(region), what))
@@ -141,7 +148,7 @@ class _RegionCheck:
         self._known = known
         self._found = found
         self._batches = {batch.leaf.sequence: batch for batch in view.batches.get(index.region, ())}
-        self._newest_unlisted = newest_unlisted(view.trust, index)
+        self._newest_unlisted = newest_unlisted(view.trust, index.issued_at)
 
     def listed(self, tell: Callable[[], None]) -> None:
         """Every window with files: its leaf, its manifest, its files."""
@@ -152,8 +159,8 @@ class _RegionCheck:
             manifest = None
             if batch is not None:
                 manifest = self._manifest(batch, must_be_there=True)
-            elif self._view.has_all_shards:
-                what = f"lists window {window.sequence}, which no leaf commits to"
+            else:
+                what = f"lists window {window.sequence}, which no leaf that can be read commits to"
                 self._fault(FaultKind.UNLOGGED, index_path(self._index.region), what)
             if batch is not None and manifest is not None:
                 self._compare(batch, manifest, window)
@@ -179,10 +186,10 @@ class _RegionCheck:
         """When the newest key of a file that is not listed any more ended; None if it cannot be known."""
         if digest in self._known:
             return self._known[digest]
-        content = self._read(f"{EXPOSURES}/{path}")
-        if content is None or sha256(content).hexdigest() != digest:
-            return None
         try:
+            content = self._read(f"{EXPOSURES}/{path}")
+            if content is None or sha256(content).hexdigest() != digest:
+                return None
             return newest_end(read_zip(content)[0])
         except Malformed:
             return None

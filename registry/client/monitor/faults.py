@@ -40,6 +40,14 @@ class WrongTree(Distrusted):
     """The log's own files do not hash to the root that its checkpoint signs."""
 
 
+class TwoHistories(Distrusted):
+    """Two notes that the log signed cannot both be of one history. `fault` says so, with both as evidence."""
+
+    def __init__(self, fault: "Fault") -> None:
+        super().__init__(f"{fault.where}: {fault.what}")
+        self.fault = fault
+
+
 class FaultKind(Enum):
     """A class of fault: (word for programs, exit code). A lower code is graver."""
 
@@ -114,6 +122,14 @@ class Fault:
         return self.kind.word, self.where, self.what
 
 
+FOR_EVER = frozenset({FaultKind.SPLIT_VIEW, FaultKind.INCONSISTENT, FaultKind.ROLLED_BACK})
+
+
+def is_final(fault: Fault) -> bool:
+    """Whether two signed notes prove the fault, so that nothing that is shown later can undo it."""
+    return fault.kind in FOR_EVER and len(fault.evidence) > 1
+
+
 def exit_code(faults: Iterable[Fault]) -> int:
     """That of the gravest; 0 for none."""
     return min((fault.kind.exit_code for fault in faults), default=ALL_GOOD)
@@ -147,6 +163,8 @@ def fault_of(error: RegistryError, where: str, *, missing: FaultKind = FaultKind
     """The fault that an error of reading or checking `where` is; `missing` if it is not there at all."""
     if isinstance(error, NotThere):
         return Fault(missing, where, str(error))
+    if isinstance(error, TwoHistories):
+        return error.fault
     for kind, fault in _KINDS:
         if isinstance(error, kind):
             return Fault(fault, where, str(error))

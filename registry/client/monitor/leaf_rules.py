@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from datetime import date
 
 from registry.client.monitor.faults import Fault, FaultKind
-from registry.client.monitor.shard import Entry, Shard
+from registry.client.monitor.shard import Entry, Shard, opening_of
 from registry.client.sightings import CLOCK_TOLERANCE_SECONDS
+from registry.protocol.checkpoint import Checkpoint
 from registry.protocol.intervals import utc_date
 from registry.protocol.leaves import (
     ActivityLeaf,
@@ -33,12 +34,12 @@ from registry.protocol.leaves import (
 )
 
 
-def check_leaves(shards: Sequence[Shard], *, has_all: bool, now: float) -> list[Fault]:
+def check_leaves(shards: Sequence[Shard], *, now: float) -> list[Fault]:
     """Every breach of the rules above in these shards, oldest first.
 
-    `has_all` says that the first of them is the log's first; else what it builds upon cannot be known.
+    Where an older shard cannot be read, what builds upon it is a breach too: nobody can check it.
     """
-    walk = _Walk(has_all=has_all, now=now)
+    walk = _Walk(now=now)
     for at, shard in enumerate(shards):
         walk.begin_shard(shard, shards[at - 1] if at else None)
         for entry in shard.entries:
@@ -53,6 +54,27 @@ def leaf_name(entry: Entry) -> str:
     return f"log/{entry.year} leaf {entry.number}"
 
 
+def compare_with_opening(
+    opening: OpenLeaf, head: Checkpoint, *, year: int, notes: tuple[bytes, bytes]
+) -> Fault | None:
+    """Whether `head` is the checkpoint that the first leaf of the shard of `year` commits to.
+
+    `notes` are the signed ones of `head` and of that shard. A smaller head may be that of before the last
+    leaves, out of a cache, and is proof of nothing.
+    """
+    where = f"log/{year}"
+    if (opening.origin, opening.size, opening.root) == (head.origin, head.size, head.root):
+        return None
+    what = (
+        f"goes on from {opening.origin} at size {opening.size}, "
+        f"but the checkpoint that is shown of it is of size {head.size} and root {head.root.hex()}"
+    )
+    if opening.origin == head.origin and head.size < opening.size:
+        return Fault(FaultKind.ROLLED_BACK, where, what, "Its last leaves are held back, or were cut off.")
+    advice = "Keep both checkpoints: together they prove that history was rewritten."
+    return Fault(FaultKind.INCONSISTENT, where, what, advice, notes)
+
+
 @dataclass(frozen=True, slots=True)
 class _Last:
     """A region's newest batch so far."""
@@ -65,9 +87,8 @@ class _Last:
 class _Walk:
     """The log as far as it has been walked, oldest leaf first."""
 
-    def __init__(self, *, has_all: bool, now: float) -> None:
+    def __init__(self, *, now: float) -> None:
         self.faults: list[Fault] = []
-        self._has_all = has_all
         self._now = now
         self._regions: dict[str, _Last] = {}
         self._batches: set[tuple[str, int]] = set()
@@ -87,26 +108,13 @@ class _Walk:
 
     def begin_shard(self, shard: Shard, before: Shard | None) -> None:
         self._shard, self._index = shard, None
-        first = shard.entries[0] if shard.entries else None
-        if before is None:
-            if self._has_all and first is not None and isinstance(first.leaf, OpenLeaf):
-                self._fault(FaultKind.GAP, first, "goes on from a shard that is not there")
-            return
-        opening = first.leaf if first is not None else None
-        head = before.checkpoint
-        if not isinstance(opening, OpenLeaf):
-            self._fault_at(
-                FaultKind.GAP, shard, "does not begin with the final checkpoint of the shard before"
-            )
-        elif (opening.origin, opening.size, opening.root) != (head.origin, head.size, head.root):
-            self._fault_at(
-                FaultKind.INCONSISTENT,
-                shard,
-                f"goes on from {opening.origin} at size {opening.size}, "
-                f"but that shard's final checkpoint is of size {head.size} and root {head.root.hex()}",
-                "Keep both checkpoints: together they prove that history was rewritten.",
-                (before.signed, shard.signed),
-            )
+        opening = opening_of(shard)
+        if before is None or opening is None:
+            return  # an older shard was read because an opening leaf names it
+        notes = (before.signed, shard.signed)
+        fault = compare_with_opening(opening, before.checkpoint, year=shard.year, notes=notes)
+        if fault is not None:
+            self.faults.append(fault)
 
     def end_shard(self, shard: Shard, after: Shard | None) -> None:
         last = shard.last
@@ -171,8 +179,8 @@ class _Walk:
         last = self._regions.get(leaf.region)
         wrong: list[str] = []
         if last is None:
-            if self._has_all and (leaf.sequence != 1 or leaf.previous is not None):
-                wrong.append(f"is the first batch of {leaf.region} and has the number {leaf.sequence}")
+            if leaf.sequence != 1 or leaf.previous is not None:
+                wrong.append(f"is the first batch of {leaf.region} to be read, with number {leaf.sequence}")
         else:
             if leaf.sequence != last.sequence + 1:
                 wrong.append(f"is batch {leaf.sequence} of {leaf.region}, after batch {last.sequence}")
@@ -216,7 +224,7 @@ class _Walk:
 
     def _withdrawal(self, entry: Entry, leaf: WithdrawLeaf) -> None:
         batch = (leaf.region, leaf.sequence)
-        if batch not in self._batches and self._has_all:
+        if batch not in self._batches:
             self._fault(
                 FaultKind.GAP,
                 entry,
@@ -229,14 +237,14 @@ class _Walk:
     def _key(self, entry: Entry, leaf: KeyLeaf) -> None:
         key = (leaf.purpose, leaf.name, leaf.digest)
         known = self._keys.get(key)
-        if leaf.action == known or (leaf.action == "retired" and known is None and self._has_all):
+        if leaf.action == known or (leaf.action == "retired" and known is None):
             self._fault(FaultKind.GAP, entry, f"says that the key {leaf.name} was {leaf.action}, which it is")
         self._keys[key] = leaf.action
 
     def _policy_change(self, entry: Entry, leaf: PolicyLeaf) -> None:
         last = self._policy
         expected = 1 if last is None else last.sequence + 1
-        if (last is not None or self._has_all) and leaf.sequence != expected:
+        if leaf.sequence != expected:
             self._fault(
                 FaultKind.TRUST, entry, f"is trust material number {leaf.sequence}, and {expected} was due"
             )

@@ -31,9 +31,11 @@ def check_manifest(manifest: Manifest, batch: LoggedBatch) -> list[Fault]:
 def manifest_fault(read: Read, batch: LoggedBatch, error: RegistryError) -> Fault:
     """What is wrong with a manifest that cannot be used: its receipts, or anything else about it."""
     where = batch.manifest_path
-    content = read(where)
-    if isinstance(error, Malformed) and content is not None:
+    if isinstance(error, Malformed):
         try:
+            content = read(where)
+            if content is None:
+                return Fault(FaultKind.MANIFEST, where, str(error))
             document = decode_json_object(content, "manifest")
             receipts = decode_base64(document.text("receipts"))
             stated = decode_base64(document.text("receipts_root"))

@@ -1,4 +1,4 @@
-"""What a monitor remembers from visit to visit, in a folder of its own, and what only a memory can see.
+"""What a monitor remembers from visit to visit, in a folder of its own.
 
 The folder holds a mirror of the public files that must outlive the registry's (all bundles, checkpoints,
 indexes, trust material) under their public paths, and `state.json`. Bundles are added under names that are
@@ -12,25 +12,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from registry.client.monitor.batches import newest_unlisted
-from registry.client.monitor.faults import Fault, FaultKind, fault_of
-from registry.client.monitor.shard import Shard
 from registry.client.monitor.view import LogView
-from registry.client.proof import quorum_time
-from registry.client.verify import check_index
-from registry.errors import Distrusted, FetchFailed, Malformed
-from registry.protocol.checkpoint import cosignatures, decode_checkpoint
-from registry.protocol.index import LOG_CHECKPOINT_PATH, TRUST_PATH, Index, index_path
+from registry.errors import FetchFailed
 from registry.protocol.intervals import INTERVALS_PER_DAY, interval_at
-from registry.protocol.leaves import IndexLeaf
-from registry.protocol.note import VerifierKey, decode_note, decode_vkey
-from registry.protocol.trust_note import open_trust_note
+from registry.protocol.note import VerifierKey
 
 STATE_NAME = "state.json"
 VERSION = 1
 ENDS_KEPT_DAYS = 60
-WITNESS_AHEAD_SECONDS = 300
-"""A log takes no cosignature from farther ahead of its own clock (`transparency.witnesses`)."""
 
 
 @dataclass
@@ -51,6 +40,8 @@ class Memory:
     """By region: the newest batch's number."""
     ends: dict[str, int] = field(default_factory=dict)
     """By digest of a file that was checked: the end interval of its newest key."""
+    vanished: dict[str, list[str]] = field(default_factory=dict)
+    """By digest of a file that left its index too early: region, path and its window's number."""
     files_checked_at: float = 0.0
     told: list[list[str]] = field(default_factory=list)
     """Faults that hooks have been told of and that were still there at the last visit."""
@@ -86,7 +77,15 @@ def _sound(members: dict[str, Any]) -> Memory | None:
         bytes.fromhex(memory.trust_digest)
     except (TypeError, ValueError):
         return None
-    return memory if all(year.isdecimal() for year in memory.checkpoints) else None
+    is_sound = all(year.isdecimal() for year in memory.checkpoints) and all(
+        _is_place(place) for place in memory.vanished.values()
+    )
+    return memory if is_sound else None
+
+
+def _is_place(value: Any) -> bool:
+    is_place = isinstance(value, list) and len(value) == 3
+    return is_place and all(isinstance(part, str) for part in value)
 
 
 def save_memory(folder: Path, memory: Memory) -> None:
@@ -110,167 +109,29 @@ def write_file(path: Path, content: bytes) -> None:
         os.close(descriptor)
 
 
-# ------------------------------------------------ what only a memory can see
+# ---------------------------------------------------------------- taking over
 
 
-def check_memory(memory: Memory, previous: Mapping[str, Index], view: LogView, now: float) -> list[Fault]:
-    """What in `view` contradicts what was seen before; `previous` are the indexes of the last visit."""
-    if not memory.visited_at:
-        return []
-    faults = [*_check_history(memory, view), *_check_cosigned(memory, view), *_check_trust(memory, view)]
-    faults += _check_issue_times(memory, view)
-    for region, index in view.indexes.items():
-        before = previous.get(region)
-        try:
-            if before is not None:
-                check_index(index, region=region, previous=before, now=now)
-        except Distrusted as error:
-            faults.append(fault_of(error, index_path(region)))
-        if before is not None:
-            faults += _check_vanished(memory, before, index, view)
-    return faults
-
-
-def _check_vanished(memory: Memory, before: Index, index: Index, view: LogView) -> list[Fault]:
-    """What was listed and is not any more was withdrawn by a leaf, or its newest key has grown old enough."""
-    listed = {file.sha256 for window in index.windows for file in window.files}
-    withdrawn = {
-        batch.leaf.sequence for batch in view.batches.get(index.region, ()) if batch.withdrawn_by is not None
-    }
-    where = index_path(index.region)
-    return [
-        Fault(
-            FaultKind.INDEX,
-            where,
-            f"lists {file.path} no more, which has not expired and was not withdrawn",
-            "Ask the operator for the reason; phones that were off since then never saw it.",
-        )
-        for window in before.windows
-        for file in window.files
-        if file.sha256 not in listed
-        and window.sequence not in withdrawn
-        and memory.ends.get(file.sha256, 0) > newest_unlisted(view.trust, index)
-    ]
-
-
-def _check_history(memory: Memory, view: LogView) -> list[Fault]:
-    faults = []
-    newest = max((int(year) for year in memory.checkpoints), default=0)
-    if view.current.year < newest:
-        what = f"is of the year {view.current.year}, and that of {newest} was seen before"
-        faults.append(Fault(FaultKind.ROLLED_BACK, LOG_CHECKPOINT_PATH, what))
-    for shard in view.shards:
-        seen = memory.checkpoints.get(str(shard.year))
-        if seen is not None:
-            faults += compare_with_seen(shard, seen.encode(), view)
-    return faults
-
-
-def compare_with_seen(shard: Shard, seen: bytes, view: LogView) -> list[Fault]:
-    """Whether the shard goes on from the checkpoint `seen`, which was believed before."""
-    where = f"log/{shard.year}/checkpoint"
-    try:
-        before = decode_checkpoint(decode_note(seen).text)
-    except Malformed as error:
-        return [Fault(FaultKind.MALFORMED, f"remembered {where}", str(error))]
-    evidence = (seen, shard.signed)
-    if shard.checkpoint.size < before.size:
-        what = f"has {shard.checkpoint.size} leaves, and had {before.size} before"
-        advice = "Keep both notes. Unless the newer one is shown again, history was cut off."
-        return [Fault(FaultKind.ROLLED_BACK, where, what, advice, evidence)]
-    conflict = view.conflict_with(before.origin, before.size, before.root)
-    if conflict is FaultKind.SPLIT_VIEW:
-        what = f"has another root at size {before.size} than it had before"
-        advice = "Keep both notes: together they prove to anybody that two histories were signed."
-        return [Fault(conflict, where, what, advice, evidence)]
-    if conflict is not None:
-        what = f"does not contain the {before.size} leaves that were there before"
-        advice = "Keep both notes and this state folder: together they prove that history was rewritten."
-        return [Fault(conflict, where, what, advice, evidence)]
-    return []
-
-
-def _check_issue_times(memory: Memory, view: LogView) -> list[Fault]:
-    """What came after a tree that a quorum had cosigned by some time cannot have been issued before that."""
-    faults = []
-    witnesses = [witness.key for witness in view.policy.witnesses]
-    for shard in view.shards:
-        signed = memory.checkpoints.get(str(shard.year), "").encode()
-        try:
-            note = decode_note(signed)
-            before = decode_checkpoint(note.text)
-            cosigned_at = quorum_time(view.policy, cosignatures(note, before, witnesses)) or 0
-        except (Malformed, Distrusted):
-            continue  # nothing was seen of this year, or `compare_with_seen` tells what was damaged
-        faults += [
-            Fault(
-                FaultKind.TIMES,
-                f"log/{shard.year} leaf {entry.number}",
-                f"claims to have been issued at {entry.leaf.issued_at}, and a tree without it was cosigned "
-                f"by a quorum at {cosigned_at}",
-                "It was back-dated, or the registry's clock or the witnesses' are wrong. Keep both notes.",
-                (signed, shard.signed),
-            )
-            for entry in shard.entries[before.size :]
-            if isinstance(entry.leaf, IndexLeaf)
-            and entry.leaf.issued_at < cosigned_at - WITNESS_AHEAD_SECONDS
-        ]
-    return faults
-
-
-def _check_cosigned(memory: Memory, view: LogView) -> list[Fault]:
-    try:
-        cosigned = view.cosigned
-    except Distrusted:
-        return []  # a forged line is a fault of its own, which the rules find
-    return [
-        Fault(
-            FaultKind.TIMES,
-            LOG_CHECKPOINT_PATH,
-            f"{one.key.name} cosigned at {one.time}, and at {memory.cosigned[_name(one.key)]} before that",
-            "Either an older checkpoint is shown again, or the witness's clock went back.",
-        )
-        for one in cosigned
-        if one.time < memory.cosigned.get(_name(one.key), 0)
-    ]
-
-
-def _name(key: VerifierKey) -> str:
+def witness_name(key: VerifierKey) -> str:
+    """How the memory names a witness's key."""
     return f"{key.name}+{key.key_id.hex()}"
 
 
-def _check_trust(memory: Memory, view: LogView) -> list[Fault]:
-    faults = []
-    if view.trust.trust_vkey != memory.trust_vkey and not _signed_in(memory, view):
-        what = "names another root key than the one that this monitor goes by"
-        advice = "Ask the registry's people for the fingerprint; begin with a new state only if it is theirs."
-        faults.append(Fault(FaultKind.SIGNATURE, TRUST_PATH, what, advice))
-    note = view.note
-    if note is None:
-        return faults
-    if (note.sequence, note.issued_at) < (memory.trust_sequence, memory.trust_issued_at):
-        what = f"is number {note.sequence}, and number {memory.trust_sequence} was seen before"
-        faults.append(Fault(FaultKind.ROLLED_BACK, TRUST_PATH, what))
-    elif note.sequence == memory.trust_sequence and note.digest.hex() != memory.trust_digest:
-        what = f"two different materials were signed as number {note.sequence}"
-        faults.append(Fault(FaultKind.SPLIT_VIEW, TRUST_PATH, what, "Keep both notes."))
-    elif note.sequence == memory.trust_sequence + 1 and note.previous != bytes.fromhex(memory.trust_digest):
-        what = f"number {note.sequence} does not name the material that was seen as its predecessor"
-        faults.append(Fault(FaultKind.TRUST, TRUST_PATH, what))
-    return faults
+def remember(
+    memory: Memory,
+    view: LogView,
+    now: float,
+    *,
+    ends: Mapping[str, int],
+    vanished: Mapping[str, list[str]],
+) -> None:
+    """Take the view over, once it contradicts nothing. What is out of the index is kept for a while.
 
-
-def _signed_in(memory: Memory, view: LogView) -> bool:
-    """Whether the root that was known signed the note too: so a new root is brought in."""
-    try:
-        open_trust_note(view.note_content or b"", decode_vkey(memory.trust_vkey))
-    except (Malformed, Distrusted):
-        return False
-    return True
-
-
-def remember(memory: Memory, view: LogView, now: float, *, ends: Mapping[str, int]) -> None:
-    """Take the view over, once it contradicts nothing. What is out of the index is kept for a while."""
+    `vanished` are the files that are missed now (`contradictions`); of those the memory never lets go itself.
+    Raises BadSignature for a forged cosignature.
+    """
+    cosigned = view.cosigned
+    memory.vanished = dict(vanished)
     memory.visited_at = now
     memory.trust_vkey = view.trust.trust_vkey
     if view.note is not None:
@@ -279,8 +140,8 @@ def remember(memory: Memory, view: LogView, now: float, *, ends: Mapping[str, in
         memory.trust_issued_at = view.note.issued_at
     for shard in view.shards:
         memory.checkpoints[str(shard.year)] = shard.signed.decode()
-    for one in view.cosigned:
-        memory.cosigned[_name(one.key)] = max(one.time, memory.cosigned.get(_name(one.key), 0))
+    for one in cosigned:
+        memory.cosigned[witness_name(one.key)] = max(one.time, memory.cosigned.get(witness_name(one.key), 0))
     for region, batches in view.batches.items():
         memory.sequences[region] = batches[-1].leaf.sequence
     memory.ends.update(ends)

@@ -4,7 +4,7 @@ Written into the same public paths, so that every command that reads a folder re
 written once come first and checkpoints last: a crash in between leaves a mirror of the size before.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from registry.client.monitor.memory import write_file
@@ -23,14 +23,21 @@ from registry.protocol.index import (
 from registry.protocol.tiles import MAX_LEVEL, WIDTH, Tile, encode_bundle, new_tiles, tiles_at
 
 
-def write_mirror(folder: Path, view: LogView, before: LogView | None) -> None:
-    """Bring the mirror in `folder` from the state that `before` is of to that of `view`."""
+def write_mirror(
+    folder: Path, view: LogView, before: LogView | None, *, without: Collection[str] = ()
+) -> None:
+    """Bring the mirror in `folder` from the state that `before` is of to that of `view`.
+
+    Indexes of the regions `without` stay what they were, and so do those that cannot be read now.
+    """
     old = {shard.year: shard.checkpoint.size for shard in before.shards} if before else {}
     for shard in view.shards:
         for path, content in shard_files(shard, min(old.get(shard.year, 0), shard.checkpoint.size)):
             write_file(folder / path, content)
+    stay = {index_path(region) for region in view.index_contents if region not in view.indexes}
+    stay |= {index_path(region) for region in without}
     for path, content in pointer_files(view).items():
-        if not _holds(folder / path, content):
+        if path not in stay and not _holds(folder / path, content):
             write_file(folder / path, content)
     for shard in view.shards:
         _drop_superseded(folder, shard, old.get(shard.year, 0))

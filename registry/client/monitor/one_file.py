@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from registry.client.failures import Unlogged
-from registry.client.monitor.batches import LoggedBatch, read_manifest
+from registry.client.monitor.batches import LoggedBatch, may_have_expired, read_manifest
 from registry.client.monitor.faults import Fault, FaultKind, NotThere, fault_of
 from registry.client.monitor.manifests import check_counts, check_manifest, file_fault, manifest_fault
 from registry.client.monitor.moments import utc
@@ -17,11 +17,13 @@ from registry.client.monitor.shard import Read, must_read
 from registry.client.monitor.view import with_policy
 from registry.client.monitor.visit import Demands
 from registry.client.proof import IndexProof, ProofLimits, check_witnesses, open_index_proof
+from registry.client.remembered import LogHead
 from registry.client.trust import open_signed_trust
-from registry.client.verify import check_index, trusted_keys, verify_file
+from registry.client.verify import TrustedKeys, check_index, trusted_keys, verify_file
 from registry.errors import Distrusted, Malformed
+from registry.protocol.certificate import load_public_key
 from registry.protocol.checkpoint import cosignatures, open_checkpoint
-from registry.protocol.export_file import ExportFile, read_zip
+from registry.protocol.export_file import ExportFile, open_zip, read_announced, verify_signatures
 from registry.protocol.index import (
     EXPOSURES,
     LOG_CHECKPOINT_PATH,
@@ -54,6 +56,16 @@ class Proven:
     sentences: list[str] = field(default_factory=list)
     unproven: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    is_complete: bool = True
+    """False if nothing says that the log is about this very file."""
+
+
+@dataclass(frozen=True, slots=True)
+class _ProvenIndex:
+    """The index, and the tree whose last leaf commits to it."""
+
+    index: Index
+    head: LogHead
 
 
 def prove_file(
@@ -65,15 +77,21 @@ def prove_file(
     """
     proven = Proven()
     try:
-        export = read_zip(content)[0]
         trust = _trust(proven, read, demands, now)
+        # What nobody signed whom the trust material names is not even parsed.
+        export_bin, signatures = open_zip(content)
+        verify_signatures(export_bin, signatures, _export_keys(trust))
+        export = read_announced(export_bin, len(signatures))
     except (Malformed, Distrusted) as error:
         proven.faults.append(fault_of(error, "the file or the trust material", missing=FaultKind.TRUST))
         return proven
-    index = _index(proven, read, trust, export, now, proof_content)
-    listed = _listed(index, content)
-    found = _leaf(proven, read, trust, export)
-    manifest = _manifest(proven, read, found)
+    listing = _index(proven, read, trust, export, now, proof_content)
+    listed = _listed(listing, content)
+    found = _leaf(proven, read, trust, export, listing)
+    manifest = _manifest(proven, read, found, listing, trust, now)
+    if listed is None and manifest is None:
+        proven.is_complete = False
+        _check_other_files(proven, listing, export)
     _file(proven, content, export, trust, listed, manifest, found, now)
     proven.unproven.append(NOT_PROVEN)
     return proven
@@ -103,6 +121,14 @@ def _trust(proven: Proven, read: Read, demands: Demands, now: float) -> TrustMat
     return with_policy(signed.trust, demands.policy) if demands.policy is not None else signed.trust
 
 
+def _export_keys(trust: TrustMaterial) -> TrustedKeys:
+    """All of them, whenever they sign: whether this one signed in its time is seen with the window."""
+    return {
+        (key.key_id, key.key_version): load_public_key(key.public_key_pem)
+        for key in trust.export_signing_keys
+    }
+
+
 # ---------------------------------------------------------------- the index
 
 
@@ -113,7 +139,7 @@ def _index(
     export: ExportFile,
     now: float,
     proof_content: bytes | None,
-) -> Index | None:
+) -> _ProvenIndex | None:
     where = index_proof_path(export.region)
     try:
         content = proof_content if proof_content is not None else must_read(read, where)
@@ -134,7 +160,7 @@ def _index(
         "inclusion proof."
     )
     _witnesses(proven, proof, trust, now)
-    return index
+    return _ProvenIndex(index, head)
 
 
 def _witnesses(proven: Proven, proof: IndexProof, trust: TrustMaterial, now: float) -> None:
@@ -165,9 +191,19 @@ def _witnesses(proven: Proven, proof: IndexProof, trust: TrustMaterial, now: flo
     )
 
 
-def _listed(index: Index | None, content: bytes) -> tuple[IndexWindow, IndexFile] | None:
+def _check_other_files(proven: Proven, listing: _ProvenIndex | None, export: ExportFile) -> None:
+    """A file that names a window of which the index lists other files: whoever signed it did not log it."""
+    windows = listing.index.windows if listing is not None else ()
+    if any(window.files and window.start == export.start_timestamp for window in windows):
+        where = f"{export.region}, window from {utc(export.start_timestamp)}"
+        what = "the newest index lists other files of this window, and not this one"
+        advice = "Keep the file: the signing key may be in other hands."
+        proven.faults.append(Fault(FaultKind.UNLOGGED, where, what, advice))
+
+
+def _listed(listing: _ProvenIndex | None, content: bytes) -> tuple[IndexWindow, IndexFile] | None:
     digest = sha256(content).hexdigest()
-    windows = index.windows if index is not None else ()
+    windows = listing.index.windows if listing is not None else ()
     return next(
         ((window, file) for window in windows for file in window.files if file.sha256 == digest), None
     )
@@ -176,9 +212,12 @@ def _listed(index: Index | None, content: bytes) -> tuple[IndexWindow, IndexFile
 # ---------------------------------------------------------------- the batch's leaf
 
 
-def _leaf(proven: Proven, read: Read, trust: TrustMaterial, export: ExportFile) -> FoundBatch | None:
+def _leaf(
+    proven: Proven, read: Read, trust: TrustMaterial, export: ExportFile, listing: _ProvenIndex | None
+) -> FoundBatch | None:
+    head = listing.head if listing is not None else None
     try:
-        found = find_batch(read, trust, export.region, export.start_timestamp)
+        found = find_batch(read, trust, export.region, export.start_timestamp, proven=head)
     except (NotThere, Malformed, Distrusted) as error:
         proven.faults.append(fault_of(error, LOG_CHECKPOINT_PATH))
         return None
@@ -193,6 +232,12 @@ def _leaf(proven: Proven, read: Read, trust: TrustMaterial, export: ExportFile) 
         f"{found.leaf.region}, {utc(found.leaf.window_start)} to {utc(found.leaf.window_end)}, by an "
         f"inclusion proof of {len(found.path)} hashes."
     )
+    if not found.in_proven_tree and listing is not None:
+        proven.unproven.append(
+            "That others see this leaf too: it is newer than the tree that the index's proof is about, and "
+            "only the log's own key vouches for it. Check again when there is a newer proof."
+        )
+        proven.is_complete = False
     if found.withdrawn_by is not None and isinstance(found.withdrawn_by.leaf, WithdrawLeaf):
         proven.sentences.append(
             f"Leaf {found.withdrawn_by.number} withdrew that batch; the reason given is "
@@ -204,7 +249,14 @@ def _leaf(proven: Proven, read: Read, trust: TrustMaterial, export: ExportFile) 
 # ---------------------------------------------------------------- manifest and file
 
 
-def _manifest(proven: Proven, read: Read, found: FoundBatch | None) -> Manifest | None:
+def _manifest(
+    proven: Proven,
+    read: Read,
+    found: FoundBatch | None,
+    listing: _ProvenIndex | None,
+    trust: TrustMaterial,
+    now: float,
+) -> Manifest | None:
     if found is None:
         return None
     batch = LoggedBatch(found.entry, found.leaf, "live", (), None, found.withdrawn_by)
@@ -218,6 +270,10 @@ def _manifest(proven: Proven, read: Read, found: FoundBatch | None) -> Manifest 
             "That the leaf is about this very file: the batch's manifest is not served any more. Keep the "
             "evidence bundle of a time when it was (`registry audit export`)."
         )
+        issued_at = listing.index.issued_at if listing is not None else now
+        if found.withdrawn_by is None and not may_have_expired(found.leaf, trust, issued_at):
+            what = "is not there, though the batch has not expired and was not withdrawn"
+            proven.faults.append(Fault(FaultKind.MANIFEST, batch.manifest_path, what))
         return None
     proven.faults += check_manifest(manifest, batch)
     return manifest
@@ -269,4 +325,5 @@ def _file(
     if listed is not None:
         proven.sentences.append("The newest index lists this very file: phones are told to read it.")
     elif found is not None and found.withdrawn_by is None:
-        proven.sentences.append("The newest index does not list it: it has expired, or was not in force yet.")
+        why = ": it has expired, or was not in force yet" if stated else ""
+        proven.sentences.append(f"The newest index does not list it{why}.")

@@ -7,8 +7,9 @@ twice, so whichever of two that disagree leads to the signed root is the good on
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from registry.client.failures import TooLarge
 from registry.client.monitor.faults import Fault, FaultKind, NotThere, fault_of
-from registry.client.monitor.shard import Progress, Read, must_read, silent
+from registry.client.monitor.shard import Budget, Progress, Read, must_read, silent
 from registry.errors import Distrusted, Malformed
 from registry.protocol.checkpoint import Checkpoint, open_checkpoint
 from registry.protocol.index import shard_checkpoint_path, shard_tile_path
@@ -16,6 +17,9 @@ from registry.protocol.leaves import IndexLeaf, decode_leaf
 from registry.protocol.merkle import leaf_hash, tree_root
 from registry.protocol.note import VerifierKey
 from registry.protocol.tiles import MAX_LEVEL, WIDTH, Tile, decode_bundle, split_tile, tiles_at
+
+MOST_MISSING = 20
+"""Tiles that are named before the rest is not asked for: a size can be signed to exhaust its readers."""
 
 _LEVELS: tuple[int | None, ...] = (None, *range(MAX_LEVEL + 1))
 
@@ -55,19 +59,7 @@ def rebuild_shard(
     except (Malformed, Distrusted) as error:
         found.faults.append(fault_of(error, path))
         return found
-    size = found.checkpoint.size
-    tiles = [tile for level in _LEVELS for tile in _tiles(level, size)] if size < 2**32 else []
-    contents: dict[Tile, bytes] = {}
-    for done, tile in enumerate(tiles, start=1):
-        progress(done, len(tiles))
-        try:
-            contents[tile] = must_read(read, shard_tile_path(year, tile))
-        except (NotThere, Malformed) as error:
-            found.faults.append(fault_of(error, shard_tile_path(year, tile)))
-            if len(found.faults) > WIDTH:
-                return found
-    if not tiles and size:
-        found.faults.append(Fault(FaultKind.DAMAGED_LOG, path, f"signs {size} leaves, which nobody can read"))
+    contents = _read_tiles(read, found, found.checkpoint, progress)
     found.tiles = len(contents)
     entries, hashes = _read_bundles(found, contents)
     if not found.faults:
@@ -75,6 +67,27 @@ def rebuild_shard(
     if look_for_old_tiles and not found.faults:
         _check_old_tiles(read, found, entries, hashes)
     return found
+
+
+def _read_tiles(read: Read, found: Rebuilt, checkpoint: Checkpoint, progress: Progress) -> dict[Tile, bytes]:
+    """Every tile and bundle of the shard, one by one: what is missing is a fault, up to a number of them."""
+    contents: dict[Tile, bytes] = {}
+    budget = Budget(checkpoint.origin)
+    total = sum(full + bool(width) for full, width in (tiles_at(one, checkpoint.size) for one in _LEVELS))
+    tiles = (tile for level in _LEVELS for tile in _tiles(level, checkpoint.size))
+    for done, tile in enumerate(tiles, start=1):
+        progress(done, total)
+        path = shard_tile_path(found.year, tile)
+        try:
+            content = must_read(read, path)
+            budget.spend(content, tile.width)
+        except (NotThere, Malformed) as error:
+            found.faults.append(fault_of(error, path))
+            if isinstance(error, TooLarge) or len(found.faults) > MOST_MISSING:
+                break
+            continue
+        contents[tile] = content
+    return contents
 
 
 def _tiles(level: int | None, size: int) -> Iterator[Tile]:

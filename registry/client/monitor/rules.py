@@ -10,16 +10,16 @@ from hashlib import sha256
 from registry.client.monitor.batches import LoggedBatch
 from registry.client.monitor.faults import Fault, FaultKind, fault_of
 from registry.client.monitor.health import limits
-from registry.client.monitor.leaf_rules import check_leaves
+from registry.client.monitor.leaf_rules import check_leaves, leaf_name
 from registry.client.monitor.view import LogView
 from registry.client.sightings import CLOCK_TOLERANCE_SECONDS
 from registry.client.verify import check_index
-from registry.errors import BadSignature, Distrusted
+from registry.errors import BadSignature, Distrusted, Malformed
 from registry.protocol.committed import export_key_digest, export_key_name, note_key_digest
 from registry.protocol.index import LOG_CHECKPOINT_PATH, TRUST_NOTE_PATH, TRUST_PATH, Index, index_path
 from registry.protocol.leaves import IndexLeaf, KeyLeaf, PolicyLeaf, regions_root
 from registry.protocol.note import decode_vkey
-from registry.protocol.trust import decode_trust
+from registry.protocol.trust import decode_trust, shard_year
 from registry.protocol.trust_note import trust_digest
 
 AT_WORK = "Read again in a minute: a publisher may be at work."
@@ -31,8 +31,9 @@ def check_view(view: LogView, now: float) -> list[Fault]:
     Of a source that a publisher is writing to at this moment, read it again before believing a fault.
     """
     return [
+        *view.shard_faults,
         *view.faults,
-        *check_leaves(view.shards, has_all=view.has_all_shards, now=now),
+        *check_leaves(view.shards, now=now),
         *check_log_signatures(view),
         *check_freshness(view, now),
         *check_trust(view, now),
@@ -150,9 +151,9 @@ def check_trust(view: LogView, now: float) -> list[Fault]:
 
 
 def check_keys(view: LogView) -> list[Fault]:
-    """Every key that the trust material names was added by a leaf, so that none is shown to some alone."""
-    if not view.has_all_shards:
-        return []
+    """Every key that the trust material names was added by a leaf, so that none is shown to some alone, and
+    none of them was retired since. Keys of past years' shards are: they verify what is old, and sign no more.
+    """
     stated = decode_trust(view.trust_content)
     keys = {
         ("export", export_key_name(key.key_id, key.key_version), export_key_digest(key.public_key_pem))
@@ -162,20 +163,33 @@ def check_keys(view: LogView) -> list[Fault]:
     keys |= {("log", key.name, note_key_digest(key)) for key in note_keys}
     root = decode_vkey(stated.trust_vkey)
     keys.add(("trust", root.name, note_key_digest(root)))
-    added = {
-        (leaf.purpose, leaf.name, leaf.digest)
+    newest = {
+        (leaf.purpose, leaf.name, leaf.digest): (entry, leaf)
         for entry in view.key_changes
-        if isinstance(leaf := entry.leaf, KeyLeaf) and leaf.action == "added"
+        if isinstance(leaf := entry.leaf, KeyLeaf)
     }
-    return [
-        Fault(
-            FaultKind.UNLOGGED,
-            TRUST_PATH,
-            f"names the {purpose} key {name}, which no leaf of the log added",
-            "Ask the operator where this key comes from.",
-        )
-        for purpose, name, _ in sorted(keys - added)
-    ]
+    faults = []
+    for key in sorted(keys):
+        purpose, name, _ = key
+        if key not in newest:
+            what = f"names the {purpose} key {name}, which no leaf that can be read added"
+            advice = "Ask the operator where this key comes from."
+            faults.append(Fault(FaultKind.UNLOGGED, TRUST_PATH, what, advice))
+            continue
+        entry, leaf = newest[key]
+        if leaf.action == "retired" and not (purpose == "log" and _is_past(view, name)):
+            what = f"names the {purpose} key {name}, which {leaf_name(entry)} retired"
+            advice = f"Nothing that it signs now is to be believed. {AT_WORK}"
+            faults.append(Fault(FaultKind.TRUST, TRUST_PATH, what, advice))
+    return faults
+
+
+def _is_past(view: LogView, origin: str) -> bool:
+    """Whether this is the shard of a year that is over."""
+    try:
+        return shard_year(view.trust.log_origin, origin) < view.current.year
+    except Malformed:
+        return False
 
 
 # ------------------------------------------------------------ indexes

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import chain
 
+from registry.client.failures import TooLarge
 from registry.client.monitor.faults import NotThere, WrongTree
 from registry.errors import Malformed
 from registry.protocol.checkpoint import Checkpoint, decode_checkpoint, open_checkpoint
@@ -25,6 +26,26 @@ Read = Callable[[str], bytes | None]
 
 Progress = Callable[[int, int], None]
 """Told how many of how many things have been dealt with."""
+
+
+MOST_BYTES = 2**30
+"""Of one shard, with what an object costs for each entry: what a desk machine holds. Two million leaves of
+ours, several years' worth for forty regions."""
+OVERHEAD_BYTES = 256
+
+
+class Budget:
+    """How much of a shard may still be read. A log that signs millions of leaves must not eat the reader."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._left = MOST_BYTES
+
+    def spend(self, content: bytes, pieces: int) -> None:
+        """Count `content`, which falls into so many `pieces`. Raises TooLarge when nothing is left."""
+        self._left -= len(content) + OVERHEAD_BYTES * pieces
+        if self._left < 0:
+            raise TooLarge(f"{self._where} holds more than {MOST_BYTES} bytes, which no log of ours does")
 
 
 def silent(done: int, total: int) -> None:
@@ -103,8 +124,9 @@ def read_shard(
 ) -> Shard:
     """All leaves under the signed checkpoint `signed`, which one of the log's `keys` must have signed.
 
-    `before` is the same shard as it was read earlier: what it holds is not fetched again. Raises Malformed,
-    UntrustedKey, BadSignature, NotThere, or WrongTree if the bundles do not hash to the signed root.
+    `before` is the same shard as it was read earlier: what it holds is not fetched again. Raises Malformed
+    (TooLarge among it), UntrustedKey, BadSignature, NotThere, or WrongTree if the bundles do not hash to the
+    signed root.
     """
     note, checkpoint = open_checkpoint(signed, keys)
     if before is not None and before.checkpoint.size <= checkpoint.size:
@@ -133,9 +155,11 @@ def _extended(
     tiles = chain((Tile(None, number) for number in range(known // WIDTH, full)), last)
     total = max(0, full - known // WIDTH) + len(last)
     entries, tree = list(before.entries), before.tree
+    budget = Budget(checkpoint.origin)
     for done, tile in enumerate(tiles, start=1):
-        path = shard_tile_path(year, tile)
-        contents = decode_bundle(must_read(read, path), tile.width)
+        bundle = must_read(read, shard_tile_path(year, tile))
+        budget.spend(bundle, tile.width)
+        contents = decode_bundle(bundle, tile.width)
         new = contents[max(0, len(entries) - tile.number * WIDTH) :]
         entries += [read_entry(year, len(entries) + at, content) for at, content in enumerate(new)]
         tree = tree.extended(map(leaf_hash, new))
@@ -155,10 +179,21 @@ def read_entry(year: int, number: int, content: bytes) -> Entry:
         return Entry(year, number, content, None, str(error))
 
 
+def opening_of(shard: Shard) -> OpenLeaf | None:
+    """What the shard's first leaf says of the shard before; None if it is the log's first."""
+    first = shard.entries[0].leaf if shard.entries else None
+    return first if isinstance(first, OpenLeaf) else None
+
+
 def year_before(shard: Shard, log_origin: str) -> int | None:
     """The year of the shard that this one goes on from, by its first leaf. Raises Malformed."""
-    first = shard.entries[0].leaf if shard.entries else None
-    return shard_year(log_origin, first.origin) if isinstance(first, OpenLeaf) else None
+    opening = opening_of(shard)
+    if opening is None:
+        return None
+    year = shard_year(log_origin, opening.origin)
+    if year >= shard.year:
+        raise Malformed(f"goes on from {opening.origin}, which is no earlier year's")
+    return year
 
 
 def tile_nodes(read: Read, year: int, size: int) -> NodeReader:

@@ -6,12 +6,15 @@ answer comes; the folder one never leaves its folder.
 """
 
 import json
+import os
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from registry.client.failures import NoAnswer, Throttled, TooLarge
+from registry.client.monitor.moments import is_moment
 from registry.client.transport import Transport, retry_time, unexpected
 from registry.client.trust import check_address
 from registry.client.verify import MAX_FILE_BYTES
@@ -70,8 +73,7 @@ class FolderSource:
             # A link in a stranger's archive could point anywhere on the auditor's disk.
             if not target.resolve().is_relative_to(self._root.resolve()):
                 raise Malformed(f"{path} is a link that leads out of {self._root}")
-            with target.open("rb") as file:
-                content = file.read(_limit(path) + 1)
+            content = _read_regular(target, _limit(path) + 1)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             return None
         except OSError as error:
@@ -81,13 +83,30 @@ class FolderSource:
         return content
 
     def taken_at(self) -> float | None:
-        """See `Source`."""
+        """See `Source`. A time that is in no calendar is none."""
         try:
-            report = json.loads((self._root / REPORT_NAME).read_bytes())
+            report = json.loads(self.read(REPORT_NAME) or b"")
             taken = report["taken_at"] if isinstance(report, dict) else None
-        except (OSError, ValueError, KeyError, RecursionError):
+        except (Malformed, ValueError, KeyError, RecursionError):
             return None
-        return float(taken) if isinstance(taken, int) and not isinstance(taken, bool) else None
+        if not isinstance(taken, int) or isinstance(taken, bool) or not is_moment(taken):
+            return None
+        return float(taken)
+
+
+def _read_regular(path: Path, most: int) -> bytes:
+    """So many bytes of a regular file. Raises Malformed for a pipe or a device, which might never end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(path)
+        if not stat.S_ISREG(mode):
+            raise Malformed(f"{path.name} is no regular file")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(most)
+    finally:
+        os.close(descriptor)
 
 
 class WebSource:

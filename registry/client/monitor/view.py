@@ -26,9 +26,16 @@ from registry.client.monitor.shard import (
     silent,
     year_before,
 )
-from registry.errors import Distrusted, Malformed
+from registry.errors import Distrusted, Malformed, RegistryError
 from registry.protocol.checkpoint import Cosignature, cosignatures
-from registry.protocol.index import TRUST_NOTE_PATH, TRUST_PATH, Index, decode_index, index_path
+from registry.protocol.index import (
+    TRUST_NOTE_PATH,
+    TRUST_PATH,
+    Index,
+    decode_index,
+    index_path,
+    shard_checkpoint_path,
+)
 from registry.protocol.leaves import ActivityLeaf, IndexLeaf, KeyLeaf, Leaf, PolicyLeaf, WithdrawLeaf
 from registry.protocol.note import VerifierKey, decode_vkey
 from registry.protocol.trust import TrustMaterial, decode_trust
@@ -38,10 +45,7 @@ from registry.protocol.witness_policy import WitnessPolicy, encode_policy
 
 @dataclass(frozen=True)
 class LogView:
-    """What the public files say. `shards` are oldest first, the last one is the current one.
-
-    `has_all_shards` is False when an older shard is named by the log and is not served any more.
-    """
+    """What the public files say. `shards` are oldest first, the last one is the current one."""
 
     trust_content: bytes = field(repr=False)
     trust: TrustMaterial = field(repr=False)
@@ -52,11 +56,17 @@ class LogView:
     note: TrustNote | None
     policy: WitnessPolicy
     shards: tuple[Shard, ...]
-    has_all_shards: bool
+    shard_faults: tuple[Fault, ...]
+    """Why an older shard, which the log names, could not be read. Each shard is there for ever."""
     index_contents: Mapping[str, bytes] = field(repr=False)
     indexes: Mapping[str, Index] = field(repr=False)
     faults: tuple[Fault, ...] = ()
     """Why files that stand beside the log could not be used."""
+
+    @property
+    def has_all_shards(self) -> bool:
+        """Whether every shard that the log names was read."""
+        return not self.shard_faults
 
     @property
     def current(self) -> Shard:
@@ -151,17 +161,18 @@ def read_log(
     `before` is what an earlier call returned: what it holds is not read again. `policy` is the reader's own:
     its witnesses, its quorum and, for the shards that it names, its keys count in place of the registry's.
 
-    Raises NotThere, Malformed, UntrustedKey, BadSignature or WrongTree if the log cannot be read or is not
-    what its checkpoint signs, and what `read` raises. What is wrong with files beside the log stands in
-    `faults`. Reads the checkpoint first and the indexes last, so that an index may be newer than the log
-    that was read, or, in the seconds in which a publisher works, older.
+    Raises NotThere, Malformed, UntrustedKey, BadSignature or WrongTree if the current shard cannot be read or
+    is not what its checkpoint signs, and what `read` raises. Why an older shard could not be read stands in
+    `shard_faults`, what is wrong with files beside the log in `faults`. Reads the checkpoint first and the
+    indexes last, so that an index may be newer than the log that was read, or, in the seconds in which a
+    publisher works, older.
     """
     trust_content = must_read(read, TRUST_PATH)
     stated = decode_trust(trust_content)
     trust = with_policy(stated, policy) if policy is not None else stated
     keys = tuple(decode_vkey(vkey) for vkey in trust.log_vkeys)
     faults: list[Fault] = []
-    shards, has_all = _read_shards(read, trust, keys, before, progress)
+    shards, shard_faults = _read_shards(read, trust, keys, before, progress)
     note_content, note = _read_note(read, trust, faults)
     contents, indexes = _read_indexes(read, trust, faults)
     return LogView(
@@ -172,7 +183,7 @@ def read_log(
         note=note,
         policy=trust.policy(),
         shards=shards,
-        has_all_shards=has_all,
+        shard_faults=shard_faults,
         index_contents=contents,
         indexes=indexes,
         faults=tuple(faults),
@@ -200,30 +211,44 @@ def _read_shards(
     keys: tuple[VerifierKey, ...],
     before: LogView | None,
     progress: Progress,
-) -> tuple[tuple[Shard, ...], bool]:
-    """(all shards that can be reached from the current one, oldest first; whether that is all)."""
+) -> tuple[tuple[Shard, ...], tuple[Fault, ...]]:
+    """(all shards that can be reached from the current one, oldest first; why there are no older ones)."""
     year: int | None = current_year(read, trust.log_origin)
     shards: list[Shard] = []
-    while year is not None and (not shards or year < shards[0].year):
-        earlier = before.shard(year) if before else None
+    while year is not None:
+        where = shard_checkpoint_path(year)
         try:
             signed = read_signed_checkpoint(read, year, is_current=not shards)
-        except NotThere:
+            earlier = before.shard(year) if before else None
+            if earlier is not None and earlier.signed == signed:
+                shards.insert(0, earlier)
+            else:
+                shards.insert(0, read_shard(read, year, signed, keys, before=earlier, progress=progress))
+            where = f"log/{year} leaf 0"
+            year = year_before(shards[0], trust.log_origin)
+        except (Malformed, Distrusted) as error:
             if not shards:
                 raise
-            return tuple(shards), False
-        if earlier is not None and earlier.signed == signed:
-            shards.insert(0, earlier)
-        else:
-            shards.insert(0, read_shard(read, year, signed, keys, before=earlier, progress=progress))
-        year = year_before(shards[0], trust.log_origin)
-    return tuple(shards), year is None
+            return tuple(shards), (_missing_shard(error, where),)
+    return tuple(shards), ()
+
+
+def _missing_shard(error: RegistryError, where: str) -> Fault:
+    if isinstance(error, NotThere):
+        what = f"the log goes on from this shard, and it is not to be read: {error}"
+        advice = "Each shard is kept for ever. Look for it in a mirror, a bundle, or at its witnesses."
+        return Fault(FaultKind.DAMAGED_LOG, where, what, advice)
+    return fault_of(error, where)
 
 
 def _read_note(
     read: Read, trust: TrustMaterial, faults: list[Fault]
 ) -> tuple[bytes | None, TrustNote | None]:
-    content = read(TRUST_NOTE_PATH)
+    try:
+        content = read(TRUST_NOTE_PATH)
+    except Malformed as error:  # of a length that no note has
+        faults.append(fault_of(error, TRUST_NOTE_PATH))
+        return None, None
     if content is None:
         what = "there is no note beside the trust material"
         faults.append(Fault(FaultKind.TRUST, TRUST_NOTE_PATH, what))
@@ -242,7 +267,11 @@ def _read_indexes(
     indexes: dict[str, Index] = {}
     for region in sorted(trust.regions):
         path = index_path(region)
-        content = read(path)
+        try:
+            content = read(path)
+        except Malformed as error:
+            faults.append(fault_of(error, path))
+            continue
         if content is None:
             what = "there is no index of a region that the trust material names"
             faults.append(Fault(FaultKind.INDEX, path, what))

@@ -11,7 +11,7 @@ from registry.faces.audit.history import charts
 from registry.faces.audit.quorum import quorum_of
 from registry.faces.audit.record import Record, now, this_record
 from registry.faces.audit.settings import this_face
-from registry.protocol.export_file import read_zip
+from registry.protocol.export_file import open_zip
 from registry.protocol.index import EXPOSURES, TRUST_PATH
 from registry.protocol.leaves import IndexLeaf
 from registry.protocol.trust import TrustMaterial
@@ -82,6 +82,6 @@ def _recipe(record: Record, storage: Storage) -> Recipe | None:
 
 def _first_signer(content: bytes, trust: TrustMaterial) -> int:
     """Which of the trusted keys made the first signature in the file: its place in the trust material."""
-    _, _, signatures = read_zip(content)
+    _, signatures = open_zip(content)
     signer = (signatures[0][0].key_id, signatures[0][0].key_version)
     return [(key.key_id, key.key_version) for key in trust.export_signing_keys].index(signer)

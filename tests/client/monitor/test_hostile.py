@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry.client.monitor.bundle import bundle_files, check_sums
-from registry.client.monitor.compare import compare, open_vantage, trusted_log_keys
+from registry.client.monitor.bundle import Bundle, check_sums
+from registry.client.monitor.compare import compare, log_keys_of, open_vantage
 from registry.client.monitor.kept_receipts import read_kept_receipts
 from registry.client.monitor.one_file import prove_file
 from registry.client.monitor.rebuild import rebuild_shard
@@ -157,7 +157,7 @@ def assert_only_typed(tree: PublicTree) -> None:
 def compared(tree: PublicTree) -> None:
     web = Web({"https://here.example": tree.read})
     one, other = (open_vantage("https://here.example", web, tree.clock) for _ in range(2))
-    compare(one, other, trusted_log_keys(one, other), web, tree.clock)
+    compare(one, other, log_keys_of(one, other, Demands()).keys, web, tree.clock)
 
 
 def visited_twice(tree: PublicTree) -> None:
@@ -238,4 +238,4 @@ def test_sums_that_are_none_are_faults(content: bytes) -> None:
 
 def test_a_bundle_of_a_damaged_registry_can_be_made(honest: PublicTree, honest_view: LogView) -> None:
     files = dict.fromkeys(honest.files, b"")
-    assert dict(bundle_files(files.get, honest_view, None))[LOG_CHECKPOINT_PATH]
+    assert dict(Bundle(files.get, honest_view, None).files())[LOG_CHECKPOINT_PATH]

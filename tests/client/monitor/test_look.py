@@ -6,9 +6,12 @@ from hashlib import sha256
 
 import pytest
 
+from registry.client.failures import TooLarge
+from registry.client.monitor.bundle import Bundle
 from registry.client.monitor.faults import FaultKind, exit_code
-from registry.client.monitor.visit import Demands
+from registry.client.monitor.visit import Demands, Looking, look
 from registry.protocol.checkpoint import Checkpoint
+from registry.protocol.committed import note_key_digest
 from registry.protocol.export_file import ExportFile
 from registry.protocol.index import (
     LOG_CHECKPOINT_PATH,
@@ -21,13 +24,13 @@ from registry.protocol.index import (
     index_proof_path,
     legacy_index_path,
 )
-from registry.protocol.leaves import ActivityLeaf, BatchLeaf, Leaf, WithdrawLeaf
+from registry.protocol.leaves import ActivityLeaf, BatchLeaf, KeyLeaf, Leaf, WithdrawLeaf
 from registry.protocol.note import Note
 from registry.protocol.trust_note import TrustNote, fingerprint
 from registry.protocol.witness_policy import PolicyGroup, WitnessPolicy
 from tests.client.monitor.conftest import flipped, kinds, look_at, publish_one
 from tests.clock import FakeClock
-from tests.public_tree import DAY, PublicTree, log_signers
+from tests.public_tree import DAY, PublicTree, TreeSource, log_signers
 
 Story = Callable[[PublicTree], None]
 
@@ -360,6 +363,19 @@ def a_key_that_no_leaf_added(tree: PublicTree) -> None:
     tree.rotate_exporter()
 
 
+def a_retired_key_that_is_still_trusted(tree: PublicTree) -> None:
+    retired = replace(tree._exporter_leaf(), action="retired")
+    tree.checkpoint([retired])
+
+
+def a_retired_root_that_still_signs(tree: PublicTree) -> None:
+    tree.checkpoint([KeyLeaf("retired", "trust", tree.root.name, note_key_digest(tree.root.key))])
+
+
+def a_log_key_that_was_retired_before_its_year(tree: PublicTree) -> None:
+    tree.checkpoint([replace(leaf, action="retired") for leaf in tree._log_key_leaves(2027)])
+
+
 def a_policy_file_that_says_something_else(tree: PublicTree) -> None:
     tree.files[LOG_POLICY_PATH] = b"quorum none\n"
 
@@ -443,6 +459,9 @@ LIES: dict[Story, FaultKind] = {
     trust_material_without_its_note: FaultKind.TRUST,
     trust_material_that_the_note_does_not_know: FaultKind.TRUST,
     a_key_that_no_leaf_added: FaultKind.UNLOGGED,
+    a_retired_key_that_is_still_trusted: FaultKind.TRUST,
+    a_retired_root_that_still_signs: FaultKind.TRUST,
+    a_log_key_that_was_retired_before_its_year: FaultKind.TRUST,
     a_policy_file_that_says_something_else: FaultKind.TRUST,
     a_legacy_list_that_leaves_one_out: FaultKind.INDEX,
     an_index_is_not_there_under_its_digest: FaultKind.INDEX,
@@ -462,6 +481,65 @@ def test_a_lie_is_seen_for_what_it_is(lie: Story, tree: PublicTree) -> None:
 
     assert LIES[lie] in kinds(visit), visit.faults
     assert exit_code(visit.faults) == min(fault.kind.exit_code for fault in visit.faults)
+
+
+def test_a_key_that_was_retired_and_added_again_is_good(tree: PublicTree) -> None:
+    added = tree._exporter_leaf()
+    tree.checkpoint([replace(added, action="retired"), added])
+
+    assert look_at(tree).faults == []
+
+
+def test_log_keys_of_a_year_that_is_over_are_retired_and_verify_it_still(tree: PublicTree) -> None:
+    tree.clock.advance(200 * DAY)
+    publish_one(tree, 6)
+    tree.checkpoint([replace(leaf, action="retired") for leaf in tree._log_key_leaves(2026)])
+
+    assert look_at(tree).faults == []
+
+
+# ---------------------------------------------------------------- files that are too large
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        LOG_POLICY_PATH,
+        TRUST_NOTE_PATH,
+        index_path("XA"),
+        legacy_index_path("XA"),
+        index_proof_path("XA"),
+        "manifest",
+        "digest",
+        ".zip",
+        "log/2026/checkpoint",
+    ],
+)
+def test_one_file_that_is_too_large_does_not_blind(tree: PublicTree, path: str) -> None:
+    named = {
+        "digest": index_digest_path("XA", sha256(tree.files[index_path("XA")]).hexdigest()),
+        "manifest": next(name for name in tree.names(".json") if "XA/manifest" in name),
+        ".zip": tree.names(".zip")[-1],
+    }
+    large = named.get(path, path)
+
+    def read(asked: str) -> bytes | None:
+        if asked == large:
+            raise TooLarge(f"{asked} has more than 16 bytes")
+        return tree.read(asked)
+
+    source = TreeSource(tree)
+    source.read = read  # type: ignore[method-assign]
+    visit = look(source, Demands(), tree.clock(), Looking())
+
+    assert [fault.where for fault in visit.faults if "more than 16 bytes" in fault.what] == [large]
+    assert visit.contents.files_read == {".zip": 3, index_path("XA"): 2}.get(path, 4)
+    view = visit.view
+    assert view is not None
+    bundle = Bundle(read, view, None)
+    files = dict(bundle.files())
+    assert large not in files or large in ("log/policy", "log/2026/checkpoint")
+    assert LOG_CHECKPOINT_PATH in files
 
 
 def test_every_class_of_fault_has_a_code_of_its_own() -> None:

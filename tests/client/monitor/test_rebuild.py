@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from registry.client.monitor import shard
+from registry.client.monitor.faults import FaultKind
 from registry.client.monitor.rebuild import rebuild_shard
+from registry.protocol.checkpoint import Checkpoint
 from registry.protocol.index import shard_checkpoint_path
-from tests.client.monitor.conftest import flipped, publish_one
+from tests.client.monitor.conftest import flipped, kinds, look_at, publish_one
 from tests.clock import FakeClock
 from tests.public_tree import PublicTree
 
@@ -122,3 +125,29 @@ def test_past_shards_are_rebuilt(tree: PublicTree) -> None:
     assert rebuild_shard(tree.read, 2026, tree.log_keys()).faults == []
     tree.files[bundle] = flipped(tree.files[bundle])
     assert [fault.where for fault in rebuild_shard(tree.read, 2026, tree.log_keys()).faults] == [bundle]
+
+
+@pytest.mark.parametrize("size", [2**32 - 1, 2**32, 2**62])
+def test_a_size_that_was_signed_to_exhaust_its_readers_exhausts_nobody(tree: PublicTree, size: int) -> None:
+    tree.bend["checkpoint"] = lambda head: Checkpoint(head.origin, size, head.root)
+    tree.heartbeat()
+    asked: list[str] = []
+
+    def noted(path: str) -> bytes | None:
+        asked.append(path)
+        return tree.read(path)
+
+    faults = rebuild_shard(noted, 2026, tree.log_keys()).faults
+    assert {fault.kind for fault in faults} == {FaultKind.DAMAGED_LOG}
+    assert len(asked) < 50
+
+
+def test_a_log_of_more_bytes_than_a_machine_holds_is_left(
+    tree: PublicTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard, "MOST_BYTES", 2_000)
+
+    assert [fault.kind for fault in rebuild_shard(tree.read, 2026, tree.log_keys()).faults] == [
+        FaultKind.MALFORMED
+    ]
+    assert kinds(look_at(tree)) == {FaultKind.MALFORMED}

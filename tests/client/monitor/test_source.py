@@ -1,12 +1,14 @@
 """Where auditors read from: addresses that stumble, folders that lead astray."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from registry.client import Answer
 from registry.client.failures import NoAnswer, TooLarge, TrustRefused, UnexpectedStatus
+from registry.client.monitor.moments import LAST
 from registry.client.monitor.source import FolderSource, WebSource, open_source
 from registry.errors import FetchFailed, Malformed
 from tests.client.monitor.web import Web
@@ -82,6 +84,16 @@ def test_a_link_in_an_archive_leads_nowhere(tmp_path: Path) -> None:
         FolderSource(tmp_path / "archive").read("link")
 
 
+@pytest.mark.parametrize("name", ["index.json", "report.json"])
+def test_a_pipe_in_an_archive_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    source = FolderSource(tmp_path)
+
+    with pytest.raises(Malformed, match="no regular file"):
+        source.read(name)
+    assert source.taken_at() is None
+
+
 def test_a_file_without_end_is_not_read_to_its_end(tmp_path: Path) -> None:
     with (tmp_path / "index.json").open("wb") as file:
         file.truncate(17 * 2**20)
@@ -114,7 +126,20 @@ def test_what_is_neither_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("report", "taken"),
-    [({"taken_at": 5}, 5.0), ({"taken_at": "5"}, None), ([], None), ({}, None), ({"taken_at": True}, None)],
+    [
+        ({"taken_at": 5}, 5.0),
+        ({"taken_at": "5"}, None),
+        ([], None),
+        ({}, None),
+        ({"taken_at": True}, None),
+        ({"taken_at": 10**400}, None),
+        ({"taken_at": 253_402_300_800}, None),
+        ({"taken_at": LAST}, None),
+        ({"taken_at": LAST - 1}, LAST - 1.0),
+        ({"taken_at": -1}, None),
+        ({"taken_at": -62_135_596_801}, None),
+    ],
+    ids=lambda value: repr(value)[:40],
 )
 def test_an_archive_says_when_it_was_taken(report: object, taken: float | None, tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text(json.dumps(report))

@@ -13,12 +13,22 @@ from registry.client.monitor.faults import Fault, FaultKind
 from registry.client.monitor.memory import STATE_NAME, load_memory
 from registry.client.monitor.rebuild import rebuild_shard
 from registry.client.monitor.source import FolderSource
-from registry.client.monitor.visit import FILES_AGAIN_SECONDS, Demands, Looking, Visit, finish, visit_again
+from registry.client.monitor.visit import (
+    FILES_AGAIN_SECONDS,
+    Demands,
+    Looking,
+    Visit,
+    finish,
+    look,
+    visit_again,
+)
 from registry.errors import FetchFailed
+from registry.protocol.index import TRUST_PATH
 from registry.protocol.note import KeyKind
 from registry.protocol.trust import trust_key_name
 from registry.protocol.trust_note import encode_trust_note
 from tests.client.monitor.conftest import kinds, publish_one
+from tests.clock import FakeClock
 from tests.public_tree import DAY, ORIGIN, PublicTree, TreeSource, note_signer
 
 
@@ -176,12 +186,26 @@ def test_trust_material_that_went_back(tree: PublicTree, state: Path) -> None:
 
 def test_another_root_key_is_refused(tree: PublicTree, state: Path) -> None:
     come(tree, state)
+    right = tree.root.key.vkey
     tree.root = note_signer(trust_key_name(ORIGIN), KeyKind.ED25519, "another")
     tree.change_trust()
     tree.checkpoint()
-    visit, _ = come(tree, state)
 
-    assert FaultKind.SIGNATURE in kinds(visit)
+    for _ in range(2):
+        assert FaultKind.SIGNATURE in kinds(come(tree, state)[0]), "it is not taken over"
+    assert load_memory(state).trust_vkey == right
+
+
+def test_trust_material_that_names_another_predecessor(tree: PublicTree, state: Path) -> None:
+    come(tree, state)
+    tree.trust_bytes = b"what was never shown"
+    tree.change_trust()
+    tree.checkpoint()
+
+    for _ in range(2):
+        said = [fault.what for fault in come(tree, state)[0].faults if fault.kind is FaultKind.TRUST]
+        assert any("does not name the material that was seen" in what for what in said)
+    assert load_memory(state).trust_sequence == 1
 
 
 def test_a_root_key_that_the_old_one_signs_in_is_taken(tree: PublicTree, state: Path) -> None:
@@ -207,19 +231,98 @@ def test_a_file_that_was_changed_in_a_window_that_was_read(tree: PublicTree, sta
     other = replace(batch.files[0], sha256="0" * 64)
     batch.files = (other,)
     tree.checkpoint()
-    visit, _ = come(tree, state)
 
-    assert {FaultKind.INDEX, FaultKind.FILE} <= kinds(visit), name
+    for _ in range(2):
+        visit, _ = come(tree, state)
+        assert {FaultKind.INDEX, FaultKind.FILE} <= kinds(visit), name
+        assert any("was changed after it was published" in fault.what for fault in visit.faults)
 
 
-def test_files_that_vanish_before_their_time_are_missed(tree: PublicTree, state: Path) -> None:
+def test_files_that_vanish_before_their_time_are_missed_until_it_has_come(
+    clock: FakeClock, state: Path
+) -> None:
+    tree = PublicTree(clock, window=DAY)
+    tree.pass_days(12)
+    come(tree, state)
+    gone = tree.batches["XA"][3]
+    gone.newest_key_end = 0
+    tree._drop(gone)
+    missed = []
+    for _ in range(20):
+        tree.pass_days(1)
+        visit, _ = come(tree, state)
+        assert kinds(visit) <= {FaultKind.INDEX}
+        missed.append([fault.what for fault in visit.faults])
+
+    # Its keys had ended a day before its window, and files are listed for 20 days after that.
+    assert [len(faults) for faults in missed] == [1] * 10 + [0] * 10
+    assert all(gone.files[0].path in faults[0] for faults in missed[:10])
+    assert load_memory(state).vanished == {}
+    assert load_memory(state).sequences["XA"] == 32, "all else was remembered meanwhile"
+
+
+def test_a_file_that_was_missed_and_is_back_or_withdrawn_is_missed_no_more(
+    clock: FakeClock, state: Path
+) -> None:
+    tree = PublicTree(clock, window=DAY)
+    tree.pass_days(12)
+    come(tree, state)
+    files = dict(tree.files)
+    for region in tree.regions:
+        tree.batches[region][3].newest_key_end = 0
+    tree.pass_days(1)
+    assert len(come(tree, state)[0].faults) == 2
+    tree.batches["XA"][3].newest_key_end = 10**9
+    tree.files.update({name: one for name, one in files.items() if name not in tree.files})
+    tree.withdraw("CN-HB", 4)
+
+    assert kinds(come(tree, state)[0]) == {FaultKind.INDEX}, "it was added to a window that was complete"
+    assert load_memory(state).vanished == {}
+
+
+@pytest.mark.parametrize("how", ["unreadable", "gone", "expired"])
+def test_an_index_that_cannot_be_used_for_once_hides_nothing(tree: PublicTree, state: Path, how: str) -> None:
     come(tree, state)
     tree.clock.advance(10 * DAY)
     tree.batches["XA"][3].newest_key_end = 0
-    tree.next_window({"XA": tree.keys(1)})
+    if how == "unreadable":
+        tree.bend["index_bytes"] = lambda content: b"{" if b'"XA"' in content else content
+    if how == "expired":
+        tree.bend["index"] = lambda index: replace(index, expires_at=index.issued_at + 1)
+    publish_one(tree, 7)
+    if how == "gone":
+        del tree.files["exposures/XA/index.json"]
+    if how == "expired":
+        tree.clock.advance(2)
+    come(tree, state)
+    tree.bend.clear()
+    publish_one(tree, 9)
     visit, _ = come(tree, state)
 
-    assert kinds(visit) == {FaultKind.INDEX}
+    assert any("XA" in fault.where and "no more" in fault.what for fault in visit.faults)
+
+
+def test_files_of_a_region_that_is_given_up_are_missed(tree: PublicTree, state: Path) -> None:
+    come(tree, state)
+    tree.regions = ["CN-HB"]
+    tree.change_trust()
+    publish_one(tree, 6)
+
+    for _ in range(2):
+        faults = [fault for fault in come(tree, state)[0].faults if fault.kind is FaultKind.INDEX]
+        assert {fault.where for fault in faults} == {"exposures/XA/index.json"}
+        assert len(faults) == 2
+
+
+def test_a_batch_that_was_back_dated_is_told_at_every_visit(tree: PublicTree, state: Path) -> None:
+    tree.clock.advance(3600)
+    tree.heartbeat()
+    come(tree, state)
+    tree.bend["index_leaf"] = lambda leaf: replace(leaf, issued_at=leaf.issued_at - 5000)
+    publish_one(tree, 6)
+
+    for _ in range(2):
+        assert any("claims to have been issued" in fault.what for fault in come(tree, state)[0].faults)
 
 
 # ---------------------------------------------------------------- telling, crashing
@@ -326,6 +429,73 @@ def test_a_registry_that_publishes_meanwhile_is_not_blamed(tree: PublicTree, sta
 
     assert visit.faults == []
     assert len(pauses) <= 1
+
+
+class InTurn(TreeSource):
+    """Several servers behind one address: each look meets the next of them, the last one for ever."""
+
+    def __init__(self, *trees: PublicTree) -> None:
+        super().__init__(trees[0], is_live=True)
+        self._trees = [*trees]
+
+    def read(self, path: str) -> bytes | None:
+        if path == TRUST_PATH:  # what every look begins with
+            self.tree = self._trees.pop(0) if len(self._trees) > 1 else self._trees[0]
+        return super().read(path)
+
+
+def look_in_turn(state: Path | None, *trees: PublicTree) -> Visit:
+    source, looking = InTurn(*trees), Looking(pause=lambda seconds: None)
+    now = max(tree.clock() for tree in trees)
+    if state is None:
+        return look(source, Demands(), now, looking)
+    visit, memory = visit_again(source, state, Demands(), now, looking)
+    finish(state, memory, visit)
+    return visit
+
+
+def test_what_two_notes_prove_is_not_undone_by_a_better_answer(tree: PublicTree, state: Path) -> None:
+    other = forked(tree)
+    publish_one(tree, 6)
+    other.next_window({"XA": other.keys(7)})
+    come(tree, state)
+    visit = look_in_turn(state, other, tree)
+    (fault,) = visit.faults
+
+    assert (fault.kind, set(fault.evidence)) == (FaultKind.SPLIT_VIEW, {tree.shard.note, other.shard.note})
+    assert load_memory(state).checkpoints["2026"] == tree.shard.note.decode()
+
+
+@pytest.mark.parametrize("more", [0, 1, -1])
+def test_two_histories_within_one_visit_are_evidence_without_a_memory(tree: PublicTree, more: int) -> None:
+    other = forked(tree)
+    publish_one(tree, 6)
+    other.next_window({"XA": other.keys(7)})
+    for _ in range(abs(more)):
+        (other if more > 0 else tree).next_window()
+    # Something passing makes the tool look again: whatever it meets then is held against the first answer.
+    del other.files[other.names(".zip")[0]]
+    visit = look_in_turn(None, other, tree)
+    (fault,) = visit.faults
+
+    assert fault.kind in (
+        (FaultKind.SPLIT_VIEW,) if not more else (FaultKind.INCONSISTENT, FaultKind.ROLLED_BACK)
+    )
+    assert set(fault.evidence) == {tree.shard.note, other.shard.note}
+
+
+def test_a_signed_checkpoint_whose_log_could_not_be_read_is_held_against_the_next(tree: PublicTree) -> None:
+    other = forked(tree)
+    publish_one(tree, 6)
+    other.next_window({"XA": other.keys(7)})
+    for name in [name for name in other.files if "entries" in name]:
+        del other.files[name]
+
+    for trees in ((other, tree), (tree, other)):
+        if trees[0] is tree:
+            tree.files[tree.names(".zip")[0]] = b"other"
+        kinds_seen = kinds(look_in_turn(None, *trees))
+        assert FaultKind.SPLIT_VIEW in kinds_seen
 
 
 def test_a_fault_that_stays_is_believed_after_three_looks(tree: PublicTree, state: Path) -> None:
