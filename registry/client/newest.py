@@ -25,7 +25,7 @@ from registry.client.remembered import Evidence
 from registry.client.sightings import CLOCK_TOLERANCE_SECONDS
 from registry.client.store import PhoneStore
 from registry.client.transport import Transport, unexpected
-from registry.client.verify import check_index
+from registry.client.verify import check_index, spans_of
 from registry.errors import BadSignature, Distrusted, FetchFailed, Malformed, UntrustedKey
 from registry.protocol.index import Index, decode_index, index_digest_path, index_path, index_proof_path
 from registry.protocol.proof import MAX_PROOF_BYTES
@@ -199,7 +199,7 @@ class NewestIndex:
                 with self._store.all_or_nothing():
                     self._store.put_poll_state(state)
             return
-        listed = [file.sha256 for window in index.windows for file in window.files]
+        listed = [file.sha256 for span in spans_of(index) for file in span.files]
         unlogged = self._store.unproven_files() - set(listed)
         with self._store.all_or_nothing():
             self._store.put_poll_state(

@@ -14,7 +14,8 @@ from typing import Self
 from registry.client.advertise import advertise
 from registry.client.card import Card, draw_card
 from registry.client.enrolment import Enrolment, SetUp, prepare
-from registry.client.poll import PollReport, Progress, poll
+from registry.client.files import Progress
+from registry.client.poll import PollReport, poll
 from registry.client.remembered import Evidence, KeptReceipt
 from registry.client.risk import assess
 from registry.client.sightings import Sighting

@@ -6,15 +6,21 @@ Field numbers and types are those of `export_file.proto`.
 """
 
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 
+from registry.errors import Malformed
 from registry.protocol.key_rows import KEY_ROW, NO_ONSET, KeyRows, no_rows
 from registry.protocol.keys import KEY_BYTES, MAX_INTERVAL_NUMBER, MAX_ROLLING_PERIOD, ReportType
 
 KEYS_TAG = 0x3A
 REVISED_KEYS_TAG = 0x42
+
+MAX_RECORDS = 1_000_400
+"""Keys and signers in a file; ours are cut at 500,000 keys, phones take about 750,000. Each costs its reader
+hundreds of bytes, and two bytes are enough to state one: so they are counted before any is made."""
 
 _KEY_DATA, _RISK_LEVEL, _START, _PERIOD, _REPORT_TYPE, _ONSET = 0x0A, 0x10, 0x18, 0x20, 0x28, 0x30
 """Tags: field number times 8, plus 2 for bytes and 0 for a number."""
@@ -92,12 +98,53 @@ def _put_varint(table: Bytes, there: npt.NDArray[np.bool_], number: npt.NDArray[
 # ---------------------------------------------------------------- read
 
 
+def check_record_count(export_bin: bytes, place: int) -> None:
+    """Raises Malformed for more records from `place` on than a file may have, having built none of them.
+
+    What is no protobuf at all is left to the parser to refuse: it stops where this does.
+    """
+    at, end, count = place, len(export_bin), 0
+    if end - at <= MAX_RECORDS:
+        return  # no room for more: a record has two bytes at least
+    while at < end:
+        tag, size = export_bin[at], export_bin[at + 1] if at + 1 < end else 0
+        if tag & 0x87 == _LENGTH and size < 0x80:
+            at += 2 + size  # almost every record
+            count += 1
+        elif tag & 7 == _LENGTH:
+            start = _after_varint(export_bin, at)
+            at = _after_varint(export_bin, start)
+            size = sum((byte & 0x7F) << 7 * place for place, byte in enumerate(export_bin[start:at][:5]))
+            at += size
+            count += 1
+        elif tag & 7 == _VARINT:
+            at = _after_varint(export_bin, _after_varint(export_bin, at))
+        elif tag & 7 in _FIXED:
+            at = _after_varint(export_bin, at) + _FIXED[tag & 7]
+        else:
+            raise Malformed("export.bin is not a TemporaryExposureKeyExport")
+        if count > MAX_RECORDS:
+            raise Malformed(f"export.bin holds more than {MAX_RECORDS} records")
+
+
+# Wire types of protobuf, and how long a value of fixed length is.
+_VARINT, _LENGTH = 0, 2
+_FIXED = {1: 8, 5: 4}
+
+
+def _after_varint(content: bytes, at: int) -> int:
+    while at < len(content) and content[at] & 0x80:
+        at += 1
+    return at + 1
+
+
 def decode_records(content: bytes, place: int, tag: int) -> tuple[KeyRows, int] | None:
     """The records under `tag` from `place` on, and the place after them; None if the layout is another.
 
     Whether keys make sense is for `check_key_rows`.
     """
-    starts = np.fromiter(_walk(content, place, tag), np.int64)
+    # Of more than any file may have, the rest stays unread, and with it the layout is another.
+    starts = np.fromiter(islice(_walk(content, place, tag), MAX_RECORDS + 1), np.int64)
     if len(starts) == 0:
         return no_rows(), place
     # Room behind the last record, so that a look past its end is no fault but a wrong byte.

@@ -17,6 +17,9 @@ from registry.protocol import export_file_pb2 as pb
 
 ECDSA_WITH_SHA256 = "1.2.840.10045.4.3.2"
 
+MAX_SIGNATURES_BYTES = 64 * 1024
+"""Of `export.sig`: hundreds of signers."""
+
 TrustedKeys = Mapping[tuple[str, str], EllipticCurvePublicKey]
 """By (key id, key version)."""
 
@@ -69,6 +72,8 @@ def encode_signatures(signatures: Sequence[tuple[SignatureInfo, bytes]]) -> byte
 
 def decode_signatures(export_sig: bytes) -> list[tuple[SignatureInfo, bytes]]:
     """The signatures of `export.sig`, unverified, in the file's order. Raises Malformed."""
+    if len(export_sig) > MAX_SIGNATURES_BYTES:
+        raise Malformed(f"export.sig has more than {MAX_SIGNATURES_BYTES} bytes")
     message = pb.TEKSignatureList()
     try:
         message.ParseFromString(export_sig)

@@ -6,6 +6,7 @@ Paths are relative to the public root, but names in either index are relative to
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -278,18 +279,22 @@ def _read_days(document: JsonObject, region: str) -> tuple[IndexDay, ...]:
 
 def _check_days(index: Index) -> None:
     """A run of windows without files is one entry, and a day may begin or end inside it."""
-    starts = {window.sequence: window.start for window in index.windows}
-    ends = {window.last_sequence: window.end for window in index.windows}
-    numbers = [range(window.sequence, window.last_sequence + 1) for window in index.windows]
-    inside = {number for run in numbers if len(run) > 1 for number in run}
-    before = 0
+    firsts = [window.sequence for window in index.windows]
+    before, last_end = 0, 0
     for day in index.days:
-        if not before < day.sequence <= day.last_sequence or day.end <= day.start or not day.files:
+        is_empty = day.last_sequence < day.sequence or day.end <= day.start or not day.files
+        if is_empty or day.sequence <= before or day.start < last_end:
             raise Malformed(f"index: the day of window {day.sequence} is empty, or out of its order")
-        before = day.last_sequence
-        begins = starts.get(day.sequence, day.start if day.sequence in inside else None)
-        finishes = ends.get(day.last_sequence, day.end if day.last_sequence in inside else None)
-        if (begins, finishes) != (day.start, day.end):
+        before, last_end = day.last_sequence, day.end
+        if not firsts or not firsts[0] <= day.sequence <= day.last_sequence <= index.sequence:
+            raise Malformed(f"index: the day of window {day.sequence} has windows that are not listed")
+        first = index.windows[bisect_right(firsts, day.sequence) - 1]
+        last = index.windows[bisect_right(firsts, day.last_sequence) - 1]
+        begins = first.sequence == day.sequence
+        finishes = last.last_sequence == day.last_sequence
+        if not (day.start == first.start if begins else first.start < day.start < first.end) or not (
+            day.end == last.end if finishes else last.start < day.end < last.end
+        ):
             raise Malformed(f"index: the day of window {day.sequence} does not fit the windows listed")
 
 

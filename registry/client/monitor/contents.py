@@ -15,7 +15,6 @@ from registry.client.monitor.manifests import (
     check_manifest,
     file_fault,
     manifest_fault,
-    newest_end,
 )
 from registry.client.monitor.shard import Progress, Read, must_read, silent
 from registry.client.monitor.view import LogView
@@ -25,6 +24,7 @@ from registry.errors import Distrusted, Malformed
 from registry.protocol.export_file import read_zip
 from registry.protocol.index import (
     EXPOSURES,
+    GAEN_ZIP,
     LOG_POLICY_PATH,
     Index,
     IndexFile,
@@ -96,7 +96,8 @@ def check_pointers(read: Read, view: LogView, region: str, now: float) -> list[F
             faults.append(Fault(FaultKind.INDEX, where, "the index is not there under its digest"))
     except Malformed as error:
         faults.append(fault_of(error, where))
-    listed = sorted(file.path for window in view.indexes[region].windows for file in window.files)
+    windows = view.indexes[region].windows
+    listed = sorted(file.path for window in windows for file in window.files if file.format == GAEN_ZIP)
     try:
         legacy = read(legacy_index_path(region))
         if legacy is None or sorted(decode_legacy_index(legacy)) != listed:
@@ -177,7 +178,9 @@ class _RegionCheck:
             manifest = self._manifest(batch, must_be_there=young)
             if manifest is None or not manifest.files:
                 continue
-            ends = [self._end_of(file.path, file.sha256) for file in manifest.files]
+            # Every format holds the same keys.
+            zips = [file for file in manifest.files if file.format == GAEN_ZIP]
+            ends = [self._end_of(file.path, file.sha256) for file in zips]
             if young or any(end is not None and end > self._newest_unlisted for end in ends):
                 what = f"leaves out batch {sequence}, which has not expired and was not withdrawn"
                 self._fault(FaultKind.INDEX, index_path(self._index.region), what)
@@ -190,9 +193,10 @@ class _RegionCheck:
             content = self._read(f"{EXPOSURES}/{path}")
             if content is None or sha256(content).hexdigest() != digest:
                 return None
-            return newest_end(read_zip(content)[0])
+            export = read_zip(content)[0]
         except Malformed:
             return None
+        return max((key.end_interval_number for key in (*export.keys, *export.revised_keys)), default=None)
 
     def _manifest(self, batch: LoggedBatch, *, must_be_there: bool) -> Manifest | None:
         try:
@@ -220,7 +224,7 @@ class _RegionCheck:
         if end is None:
             trusted = trusted_keys(self._view.trust, window, now=self._now)
             try:
-                export = verify_file(
+                found = verify_file(
                     must_read(self._read, where),
                     file,
                     window,
@@ -232,9 +236,9 @@ class _RegionCheck:
                 self._found.faults.append(file_fault(error, where))
                 return
             self._found.files_read += 1
-            self._found.keys_read += len(export.keys) + len(export.revised_keys)
-            self._found.faults += check_counts(export, file, manifest)
-            end = newest_end(export)
+            self._found.keys_read += found.key_count + found.revised_key_count
+            self._found.faults += check_counts(found, file, manifest)
+            end = found.newest_end or 0
         self._found.ends[file.sha256] = end
         if end <= self._newest_unlisted:
             what = f"lists {file.path}, whose newest key expired before the index was issued"

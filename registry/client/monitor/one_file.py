@@ -19,11 +19,12 @@ from registry.client.monitor.visit import Demands
 from registry.client.proof import IndexProof, ProofLimits, check_witnesses, open_index_proof
 from registry.client.remembered import LogHead
 from registry.client.trust import open_signed_trust
-from registry.client.verify import TrustedKeys, check_index, trusted_keys, verify_file
+from registry.client.verify import check_index, trusted_keys, verify_file
 from registry.errors import Distrusted, Malformed
 from registry.protocol.certificate import load_public_key
 from registry.protocol.checkpoint import cosignatures, open_checkpoint
 from registry.protocol.export_file import ExportFile, open_zip, read_announced, verify_signatures
+from registry.protocol.export_signatures import TrustedKeys
 from registry.protocol.index import (
     EXPOSURES,
     LOG_CHECKPOINT_PATH,
@@ -302,7 +303,7 @@ def _file(
     where = f"{EXPOSURES}/{file.path}"
     try:
         trusted = trusted_keys(trust, window, now=now)
-        verify_file(content, file, window, region=export.region, trusted=trusted, now=now)
+        verified = verify_file(content, file, window, region=export.region, trusted=trusted, now=now)
     except (Malformed, Distrusted) as error:
         proven.faults.append(file_fault(error, where))
         return
@@ -318,7 +319,7 @@ def _file(
         advice = "Keep the file: the signing key may be in other hands."
         proven.faults.append(Fault(FaultKind.UNLOGGED, where, what, advice))
     elif stated and found is not None:
-        proven.faults += check_counts(export, file, manifest)
+        proven.faults += check_counts(verified, file, manifest)
         proven.sentences.append(
             f"The manifest that leaf {found.entry.number} commits to names this file by its SHA-256 {digest}."
         )
