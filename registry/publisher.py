@@ -5,6 +5,7 @@ is ever imported by what faces the Internet.
 """
 
 import functools
+import logging
 import os
 import socket
 import time
@@ -17,15 +18,22 @@ from sqlalchemy.orm import Session, sessionmaker
 from registry.config import Settings
 from registry.errors import ConfigurationError, Malformed
 from registry.folder import check_folder, read_log_origin
-from registry.lifecycle.activity import due_anchor, mark_anchor_logged, record_operators_act
+from registry.lifecycle.activity import (
+    due_anchor,
+    mark_anchor_logged,
+    mark_anchor_lost,
+    record_operators_act,
+    record_policy_change,
+)
 from registry.lifecycle.publish import PublicationPolicy, PublishOutcome, ensure_first_files, publish_due
 from registry.lifecycle.publish.withdraw import withdraw_batch
 from registry.lifecycle.retire import RetiredCollecting, RetiredIssuing, retire_collecting, retire_issuing
-from registry.models import HealthAuthority, forget_journal, open_database, transaction
+from registry.models import HealthAuthority, LogShard, forget_journal, open_database, transaction
 from registry.models.feed import feeds
 from registry.models.shelf import region_sets, regions_of_set
 from registry.protocol.activity import ActKind
 from registry.protocol.committed import WithdrawReason
+from registry.protocol.index import shard_checkpoint_path, shard_signed_path
 from registry.protocol.intervals import Clock, utc_date
 from registry.protocol.population import PopulationModel
 from registry.protocol.witness_policy import WitnessPolicy, decode_policy
@@ -38,6 +46,8 @@ from registry.transparency.witness_http import send_to_witness
 from registry.transparency.witnessing import LogState, log_state
 
 PUBLISHER_LOCK_SECONDS = 20
+
+log = logging.getLogger(__name__)
 
 
 def publication_policy(settings: Settings) -> PublicationPolicy:
@@ -72,8 +82,33 @@ class Publisher:
     """Opened once a process: export, log and trust keys."""
     log: TransparencyLog
 
+    def make_due_log_keys(self) -> None:
+        """Make the log keys of this year's shard and the next one's, if they were never made.
+
+        Raises ConfigurationError for a shard that has begun and whose keys are gone: it goes on under its own
+        keys or not at all.
+        """
+        now = self.clock()
+        with self.new_session() as session:
+            begun = set(session.scalars(select(LogShard.year)))
+        current = {utc_date(now).year, max(begun, default=utc_date(now).year)}
+        for year in sorted(current | {year + 1 for year in current}):
+            if self.key_ring.has_log_keys(year):
+                continue
+            paths = (shard_checkpoint_path(year), shard_signed_path(year))
+            if year in begun or any(self.storage.read(path) is not None for path in paths):
+                raise ConfigurationError(
+                    f"the log keys of {year} are gone, and the shard of {year} was begun with them: bring "
+                    "them back from their backup. Others are not made, and nothing is signed under their name"
+                )
+            # The act first: no key is made that is not on record.
+            with Session(self.issuing_engine) as session, transaction(session):
+                record_operators_act(session, ActKind.LOG_KEYS_MADE, {"year": year}, now)
+            self.key_ring.create_log_keys(year)
+
     def ensure_first_files(self) -> None:
         """Indexes, trust material and the log's first checkpoint exist before anything is served."""
+        self.make_due_log_keys()
         ensure_first_files(
             self.new_session,
             self.storage,
@@ -87,6 +122,7 @@ class Publisher:
 
     def publish(self) -> PublishOutcome:
         """Publish what is due. Raises NoLiveSigner, StorageConflict and the like; running again mends."""
+        self.make_due_log_keys()
         return publish_due(
             self.new_session,
             self.storage,
@@ -109,9 +145,7 @@ class Publisher:
         with Session(self.issuing_engine) as session, transaction(session):
             detail: dict[str, str | int] = {"region": region, "sequence": sequence, "reason": reason}
             record_operators_act(session, ActKind.BATCH_WITHDRAWN, detail, self.clock())
-        withdraw_batch(
-            self.new_session, region=region, sequence=sequence, reason=reason, reference=reference
-        )
+        withdraw_batch(self.new_session, region=region, sequence=sequence, reason=reason, reference=reference)
 
     def log_state(self) -> LogState:
         """Where the log stands, for the metrics."""
@@ -176,8 +210,7 @@ def transparency_log(settings: Settings, key_ring: KeyRing, issuing_engine: Engi
 
     @functools.cache
     def signers(year: int) -> list[NoteSigner]:
-        # At the year's turn the keys of the year after next come to be here.
-        key_ring.create_log_keys(year)
+        # Never made here: whoever asks may be about to sign under the name of keys that were lost.
         return key_ring.log_signers(year, origin)
 
     return TransparencyLog(
@@ -187,7 +220,7 @@ def transparency_log(settings: Settings, key_ring: KeyRing, issuing_engine: Engi
         policy=_witness_policy(settings),
         send=send_to_witness,
         fail_open_seconds=settings.witness_fail_open_seconds,
-        anchors=ActivityAnchors(issuing_engine),
+        acts=RecordOfActs(issuing_engine),
     )
 
 
@@ -201,8 +234,8 @@ def _witness_policy(settings: Settings) -> WitnessPolicy:
 
 
 @dataclass(frozen=True)
-class ActivityAnchors:
-    """The daily commitment to officials' acts, from the issuing half."""
+class RecordOfActs:
+    """Officials' and operators' acts, from the issuing half."""
 
     engine: Engine
 
@@ -215,3 +248,19 @@ class ActivityAnchors:
         """Today's commitment is this leaf."""
         with Session(self.engine) as session, transaction(session):
             mark_anchor_logged(session, utc_date(now), year, number)
+
+    def passed_over(self, now: float, year: int, number: int) -> None:
+        """This leaf is today's, and of heads that are not here any more."""
+        log.warning(
+            "the log's anchor of today, leaf %d of %d, is of acts that the database has lost: a backup was "
+            "restored. None more is made today",
+            number,
+            year,
+        )
+        with Session(self.engine) as session, transaction(session):
+            mark_anchor_lost(session, now, year, number)
+
+    def policy_changed(self, now: float, sequence: int) -> None:
+        """Once a number."""
+        with Session(self.engine) as session, transaction(session):
+            record_policy_change(session, now, sequence)

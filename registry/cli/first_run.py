@@ -43,7 +43,7 @@ from registry.models import (
 )
 from registry.models.official import Role, new_sign_in_link
 from registry.protocol.activity import ActKind
-from registry.protocol.intervals import Clock, utc_date
+from registry.protocol.intervals import Clock
 from registry.protocol.note import verifier_key
 from registry.protocol.trust_note import fingerprint
 from registry.signing.file_key import FileKey, create_key_file
@@ -71,7 +71,7 @@ def prepare(settings: Settings, clock: Clock) -> dict[str, str]:
     upgrade("collecting", collecting)
     _make_secrets(settings)
     _make_export_key(settings, collecting, now)
-    trust_key = _make_log_keys(settings, now)
+    trust_key = _make_trust_key(settings)
     _begin_witness(settings)
     _make_authority(settings, issuing, collecting)
     _make_certificate_key(settings, issuing, collecting, now)
@@ -139,13 +139,10 @@ def _new_log_origin(settings: Settings) -> str:
     return f"demo-{secrets.token_hex(4)}.invalid/keys"
 
 
-def _make_log_keys(settings: Settings, now: int) -> str:
-    """The trust root and the log's keys of this year and the next, so that phones know both. Its vkey."""
+def _make_trust_key(settings: Settings) -> str:
+    """The trust root; the publisher makes the log's keys. Its vkey."""
     ring = open_key_ring(settings.keys_dir, settings.token)
     ring.create_trust_key()
-    year = utc_date(now).year
-    for each in (year, year + 1):
-        ring.create_log_keys(each)
     return verifier_key(ring.trust_signer(read_log_origin(settings))).vkey
 
 

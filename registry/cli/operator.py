@@ -101,7 +101,9 @@ def _tell(outcome: PublishOutcome) -> None:
     if outcome.busy:
         log.info("another publisher is at work")
     if outcome.clock_behind:
-        log.warning("the clock is behind the last window: nothing is sealed until it has caught up")
+        log.warning(
+            "the clock is behind what was published: nothing is sealed or logged until it has caught up"
+        )
     if outcome.unwitnessed:
         log.warning("the newest checkpoint has not its witnesses' quorum: phones are not pointed to it yet")
     if outcome.failed_open:
@@ -261,9 +263,7 @@ def _auditor(session: Session, settings: Settings, auditor_id: str | None) -> st
 def _new_auditor(session: Session, settings: Settings, name: str) -> str:
     auditor_id = str(uuid.uuid4())
     session.add(
-        Official(
-            id=auditor_id, authority_id=settings.health_authority_id, name=name, role=Role.AUDITOR.value
-        )
+        Official(id=auditor_id, authority_id=settings.health_authority_id, name=name, role=Role.AUDITOR.value)
     )
     session.flush()
     return auditor_id

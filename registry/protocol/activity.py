@@ -47,6 +47,8 @@ class ActKind(StrEnum):
     AUTHORITY_CHANGED = "authority_changed"
     BATCH_WITHDRAWN = "batch_withdrawn"
     POLICY_CHANGED = "policy_changed"
+    LOG_KEYS_MADE = "log_keys_made"
+    ANCHOR_LOST = "anchor_lost"
     AUDITOR_LINK = "auditor_link"
 
 

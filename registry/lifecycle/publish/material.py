@@ -108,6 +108,12 @@ def due_trust_file(session: Session, run: Run, trust: TrustMaterial) -> TrustFil
     )
 
 
+def says_what_was_said(session: Session, trust: TrustMaterial) -> bool:
+    """Whether `trust`, under the newest one's number, is the newest one: nothing but its time is over."""
+    before = newest_trust_file(session)
+    return before is not None and encode_trust(trust) == before.content
+
+
 def log_keys(run: Run, shard_year: int) -> list[VerifierKey]:
     """Keys of that year's shard and of the next one's: phones must know those before they meet them."""
     return [verifier_key(signer) for year in (shard_year, shard_year + 1) for signer in run.log.signers(year)]
