@@ -58,7 +58,7 @@ _TABLE = tuple(
         (rf"{_REGION}index\.json\.tlog-proof", Serving(NOTE, POLLED)),
         (_TRUST, Serving(JSON, POLLED, compressed=True)),
         (rf"{_TRUST}\.note", Serving(NOTE, POLLED)),
-        (r"log/(?:[0-9]{4}/)?checkpoint", Serving(NOTE, CHECKPOINT_CACHED)),
+        (r"log/(?:[0-9]{4}/)?checkpoint|log/[0-9]{4}/signed", Serving(NOTE, CHECKPOINT_CACHED)),
         (r"log/policy", Serving(NOTE, POLLED)),
         (_TILE, Serving(BYTES, IMMUTABLE)),
     )

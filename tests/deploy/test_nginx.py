@@ -33,7 +33,7 @@ COMPRESSED = [INDEX, LEGACY, f"exposures/XA/index/{DIGEST}.json", TRUST, "exposu
 FILES = [
     *COMPRESSED,
     *(ZIP, ZIP.replace(".zip", ".compact"), PROOF, f"{TRUST}.note", f"exposures/XA/manifest/{DIGEST}.json"),
-    *("log/checkpoint", "log/2026/checkpoint", "log/policy"),
+    *("log/checkpoint", "log/2026/checkpoint", "log/2026/signed", "log/policy"),
     *("log/2026/tile/0/x001/067", "log/2026/tile/0/x001/067.p/3", "log/2026/tile/entries/000"),
 ]
 ONE_MINUTE = 60
