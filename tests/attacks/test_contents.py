@@ -165,6 +165,7 @@ def test_deletion_publisher(stage: Stage) -> None:
     other = rewrite(stage)
     other.obey(other.log.policy, stage.witnesses.send)
     before = other.read("log/checkpoint")
+    stage.clock.advance(600)  # they have not answered it for long, and are left alone between two tries
     for _ in range(2):
         with pytest.raises(LogForked, match="refuses the checkpoint"):
             other.publish()

@@ -165,6 +165,7 @@ def test_stolen_log_key_publisher(stage: Stage) -> None:
     late = stage.fork("late thief")
     stage.window(stage.operator, late)
     late.obey(late.log.policy, stage.witnesses.send)
+    stage.clock.advance(600)  # who did not answer is left alone for a while
     with pytest.raises(LogForked, match="witness w1 refuses the checkpoint"):
         late.publish()
 
