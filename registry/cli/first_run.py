@@ -23,11 +23,13 @@ from registry.app import (
     folder_mark,
     publisher,
     read_log_origin,
+    read_recall_key,
     read_secret,
 )
 from registry.cli.rotation import YEAR, carry_out, plan_rotation, registered_keys
 from registry.config import Settings
 from registry.errors import ConfigurationError, RegistryError
+from registry.folder import RECALL_KEY, RECALL_PUBLIC_KEY
 from registry.lifecycle.activity import record_operators_act
 from registry.lifecycle.authorize import hash_api_key
 from registry.migrations import upgrade
@@ -193,8 +195,10 @@ def _make_folders(settings: Settings) -> None:
 
 def _make_secrets(settings: Settings) -> None:
     keys = settings.keys_dir
-    for name in ("lookup.key", "session.key"):
+    for name in ("lookup.key", "session.key", RECALL_KEY):
         _make_secret(keys / name)
+    # Written anew at every start: what is sealed must be for the key that is here.
+    _write_private(keys / RECALL_PUBLIC_KEY, read_recall_key(keys).public_key().public_bytes_raw().hex())
     if not list((keys / "revision").glob("*.key")):
         _make_secret(keys / "revision" / "r1.key")
     if not list((keys / "token").glob("*.pem")):
