@@ -48,6 +48,11 @@ class ActKind(StrEnum):
     BATCH_WITHDRAWN = "batch_withdrawn"
     POLICY_CHANGED = "policy_changed"
     AUDITOR_LINK = "auditor_link"
+    OFFICIAL_ADDED = "official_added"
+    RECALL_ASKED = "recall_asked"
+    RECALL_APPROVED = "recall_approved"
+    RECALL_REFUSED = "recall_refused"
+    RECALL_DONE = "recall_done"
 
 
 @dataclass(frozen=True, slots=True)
