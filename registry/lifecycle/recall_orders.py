@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from registry.errors import NotToBeDecided, NothingToRecall
+from registry.errors import NothingToRecall, NotToBeDecided
 from registry.lifecycle.activity import actor_of, record_act
 from registry.lifecycle.authorize import ended_at
 from registry.models import Authorization, RecallOrder, VerificationCode, VerificationToken
@@ -174,6 +174,11 @@ def statements_meant(session: Session, order: RecallOrder) -> int:
 def may_decide(order: RecallOrder, official_id: str) -> bool:
     """Not who asked, nor whose own statements are meant, all of them."""
     return order.state == RecallState.ASKED and official_id not in (order.asked_by, order.official_id)
+
+
+def statement_of(session: Session, authorization_id: str, authority_id: str) -> Authorization | None:
+    """The authority's statement of this number."""
+    return session.scalar(select(Authorization).filter_by(id=authorization_id, authority_id=authority_id))
 
 
 def own_statements(session: Session, official_id: str, since: date) -> Sequence[Authorization]:

@@ -1,4 +1,4 @@
-"""An upload is taken back: by its handle or its phone's token, before and after it left, whatever came before."""
+"""An upload is taken back: by its handle or by its phone's token, before and after it left the house."""
 
 import base64
 import secrets
