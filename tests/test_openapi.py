@@ -139,7 +139,15 @@ def test_every_route_of_the_device_applications_is_described(
     timeless: dict[str, Any] = {"sleep": lambda _: None, "monotonic": lambda: 0.0}
     issuing = create_issuing_app(
         IssuingFace(
-            issuing_url, clock, LOOKUP_KEY, signer, {}, {}, RECALL_KEY.public_key(), IssuingPolicy(), **timeless
+            issuing_url,
+            clock,
+            LOOKUP_KEY,
+            signer,
+            {},
+            {},
+            RECALL_KEY.public_key(),
+            IssuingPolicy(),
+            **timeless,
         )
     )
     collecting = create_collecting_app(

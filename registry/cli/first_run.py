@@ -54,6 +54,7 @@ from registry.signing.key_place import open_key_ring
 API_KEY_KINDS = ("device", "admin", "stats")
 
 log = logging.getLogger("registry.witness")
+recall_log = logging.getLogger("registry.recall")
 
 
 def prepare(settings: Settings, clock: Clock) -> dict[str, str]:
@@ -195,6 +196,8 @@ def _make_folders(settings: Settings) -> None:
 
 def _make_secrets(settings: Settings) -> None:
     keys = settings.keys_dir
+    if (keys / RECALL_PUBLIC_KEY).exists() and not (keys / RECALL_KEY).exists():
+        recall_log.warning("%s is lost: of what was stated before only the persons can recall", RECALL_KEY)
     for name in ("lookup.key", "session.key", RECALL_KEY):
         _make_secret(keys / name)
     # Written anew at every start: what is sealed must be for the key that is here.

@@ -27,7 +27,7 @@ def recall() -> None:
 
 @recall.command("all")
 @click.option("--official", "official_id", help="All that this official stated, by id.")
-@click.option("--api-key", help="All that came through this API key: its first characters, or its hash in hex.")
+@click.option("--api-key", help="All through this API key: its first characters, or its hash in hex.")
 @click.option("--issuer", "external_issuer_id", help="All of this outside issuer (`externalIssuerID`).")
 @click.option("--from", "first", type=DAY, required=True, help="First day (UTC), inclusive.")
 @click.option("--to", "last", type=DAY, required=True, help="Last day (UTC), inclusive.")
@@ -83,5 +83,6 @@ def _api_key(session: Session, settings: Settings, named: str) -> bytes:
     keys = session.scalars(select(ApiKey).filter_by(authority_id=settings.health_authority_id))
     found = [key.key_hash for key in keys if named in (key.preview, key.key_hash.hex())]
     if len(found) != 1:
-        raise click.BadParameter(f"{len(found)} API keys are called so: give the hash", param_hint="--api-key")
+        told = f"{len(found)} API keys are called so: give the hash"
+        raise click.BadParameter(told, param_hint="--api-key")
     return found[0]

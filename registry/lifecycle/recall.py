@@ -158,7 +158,9 @@ def _recall(session: Session, which: ColumnElement[bool], upload_of: Callable[[A
     return len(change.in_place) + len(change.rewritten) + sum(map(len, change.new.values()))
 
 
-def _locked_keys(which: ColumnElement[bool]) -> Select[Any]:
+def _locked_keys(
+    which: ColumnElement[bool],
+) -> Select[bytes, int | None, int, int | None, bytes]:
     return (
         select(
             DiagnosisKey.key_data,

@@ -59,7 +59,7 @@ class RecallOrder(IssuingBase):
     """Never who asked."""
     decided_on: Mapped[date | None] = mapped_column(Date)
     uploads: Mapped[int | None]
-    """How many handles were opened: of statements whose code was used, whether an upload came of it or not."""
+    """How many handles were opened: of statements whose code was used, whatever came of it."""
     handles: Mapped[bytes | None] = mapped_column(LargeBinary)
     """The opened handles, 16 bytes each, sorted; none but while the order waits to be carried out."""
 

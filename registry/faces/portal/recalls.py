@@ -223,7 +223,7 @@ def _shown(session: Session, order: RecallOrder, names: Mapping[str, str]) -> Sh
 
 def _what(session: Session, order: RecallOrder, names: Mapping[str, str]) -> str:
     if order.authorization_id is not None:
-        return _("the statement %(number)s", number=order.authorization_id)
+        return str(_("the statement %(number)s", number=order.authorization_id))
     if order.official_id is not None:
         whose = names.get(order.official_id, order.official_id)
     elif order.api_key_hash is not None:
@@ -232,9 +232,11 @@ def _what(session: Session, order: RecallOrder, names: Mapping[str, str]) -> str
         whose = _("the API key %(preview)s…", preview=shown)
     else:
         whose = _("the outside issuer %(name)s", name=order.external_issuer_id)
-    return _(
-        "everything that %(whose)s stated from %(first)s to %(last)s, both days included (UTC)",
-        whose=whose,
-        first=order.stated_from,
-        last=order.stated_to,
+    return str(
+        _(
+            "everything that %(whose)s stated from %(first)s to %(last)s, both days included (UTC)",
+            whose=whose,
+            first=order.stated_from,
+            last=order.stated_to,
+        )
     )
