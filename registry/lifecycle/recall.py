@@ -1,4 +1,4 @@
-"""Step 6 of a key's life, if it comes to that: an upload is taken back, whatever was said of it before.
+"""Step 7 of a key's life, if it comes to that: an upload is taken back, whatever was said of it before.
 
 A key that has not left the house never will; one that has goes out again as REVOKED, in all regions that it
 went out in. Two ways lead here: handles that two officials had opened, and the revision token that the
