@@ -1,7 +1,8 @@
 """The composition root of the publishing process: the only one that holds export, log and trust keys.
 
-Opens both databases, for retirement forgets in both, and the log anchors the officials' acts. Nothing here
-is ever imported by what faces the Internet.
+Opens both databases, for retirement forgets in both, the log anchors the officials' acts, and what two
+officials recall is taken from one half to the other. Nothing here is ever imported by what faces the
+Internet.
 """
 
 import functools
@@ -9,7 +10,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, select
@@ -27,6 +28,8 @@ from registry.lifecycle.activity import (
 )
 from registry.lifecycle.publish import PublicationPolicy, PublishOutcome, ensure_first_files, publish_due
 from registry.lifecycle.publish.withdraw import withdraw_batch
+from registry.lifecycle.recall import HANDLES_AT_ONCE, recall_uploads
+from registry.lifecycle.recall_orders import approved_recalls, recall_done
 from registry.lifecycle.retire import RetiredCollecting, RetiredIssuing, retire_collecting, retire_issuing
 from registry.models import HealthAuthority, LogShard, forget_journal, open_database, transaction
 from registry.models.feed import feeds
@@ -121,7 +124,42 @@ class Publisher:
         )
 
     def publish(self) -> PublishOutcome:
-        """Publish what is due. Raises NoLiveSigner, StorageConflict and the like; running again mends."""
+        """Carry out approved recalls, then publish what is due.
+
+        Raises NoLiveSigner, StorageConflict and the like; running again mends. Nothing leaves before the
+        recalls are in the rows.
+        """
+        orders = self._carry_out_recalls()
+        try:
+            return self._publish()
+        finally:
+            self._finish_recalls(orders)
+
+    def _carry_out_recalls(self) -> list[tuple[str, list[bytes]]]:
+        """Take back what approved orders lead to; (id, handles) of each. A crash leaves them approved."""
+        with Session(self.issuing_engine) as session:
+            orders = approved_recalls(session)
+        for _, handles in orders:
+            self._recall(handles)
+        return orders
+
+    def _finish_recalls(self, orders: Sequence[tuple[str, list[bytes]]]) -> None:
+        """Once more for what was under way when it was first done, and then the handles are destroyed."""
+        for order_id, handles in orders:
+            self._recall(handles)
+            with Session(self.issuing_engine) as session, transaction(session):
+                recall_done(session, order_id, self.clock())
+        if orders:
+            # SQLite's journal still holds the handles until it is written over.
+            forget_journal(self.issuing_engine)
+
+    def _recall(self, handles: Sequence[bytes]) -> None:
+        # Each part is whole by itself, and done twice is done once: memory and locks stay bounded.
+        for place in range(0, len(handles), HANDLES_AT_ONCE):
+            with self.new_session() as session, transaction(session):
+                recall_uploads(session, handles[place : place + HANDLES_AT_ONCE], self.clock())
+
+    def _publish(self) -> PublishOutcome:
         self.make_due_log_keys()
         return publish_due(
             self.new_session,

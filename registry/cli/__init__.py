@@ -9,6 +9,7 @@ PARTS = {
     "publish": "registry.cli.operator:publish",
     "retire": "registry.cli.operator:retire",
     "withdraw": "registry.cli.operator:withdraw",
+    "recall": "registry.cli.recalls:recall",
     "official": "registry.cli.operator:official",
     "auditor": "registry.cli.operator:auditor",
     "why": "registry.cli.inspection:why",

@@ -21,6 +21,7 @@ from registry.models import Authority, IssuingBase, Official, open_database, tra
 from registry.models.official import new_sign_in_link
 from registry.protocol.codes import is_well_formed
 from registry.protocol.intervals import utc_date
+from tests.authority import RECALL_KEY
 from tests.browser.visit import Visit
 from tests.clock import FakeClock
 
@@ -44,6 +45,7 @@ class Served:
                 database_url=f"sqlite:///{database}",
                 clock=clock,
                 session_secret=b"s" * 32,
+                recall_key=RECALL_KEY,
                 lookup_key=b"l" * 32,
                 policy=IssuingPolicy(),
                 authority_id="a",
