@@ -19,6 +19,9 @@ PREFERRED = (COMPACT, GAEN_ZIP)
 LEAST_WINDOWS = 2
 """Unread windows of a day that are worth its file; where there is but one, its own is the smaller."""
 
+REQUEST_BYTES = 500
+"""What asking for a file costs beside the file."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -45,7 +48,7 @@ def readings(index: Index, read: Collection[str]) -> list[Reading]:
     by_file: set[int] = set()
     for day, windows in days:
         unread = [window for window in windows if not _is_read(window, known)]
-        if len(unread) >= LEAST_WINDOWS:
+        if _is_worth_reading(day, unread, known, is_newest=day is index.days[-1]):
             one_by_one = tuple(_reading(window, known, _covered([window])) for window in unread)
             plan.append(_reading(day, known, _covered([day, *windows]), one_by_one))
             by_file.update(window.sequence for window in unread)
@@ -55,6 +58,23 @@ def readings(index: Index, read: Collection[str]) -> list[Reading]:
         if window.sequence not in by_file and not _is_read(window, known)
     ]
     return sorted(plan, key=lambda reading: reading.span.start)
+
+
+def _is_worth_reading(
+    day: IndexDay, unread: Collection[IndexWindow], read: Collection[str], *, is_newest: bool
+) -> bool:
+    """Whether the day's file stands in for those of its windows.
+
+    Who was away reads days, whatever they cost: so many requests and no more. But who polls all the time has
+    a few windows of yesterday left when it is closed, and they may be far less than all of it.
+    """
+    if len(unread) < LEAST_WINDOWS:
+        return False
+    return not is_newest or _cost(day, read) <= sum(_cost(window, read) for window in unread)
+
+
+def _cost(span: Span, read: Collection[str]) -> int:
+    return sum(file.size + REQUEST_BYTES for file in _ways(span, read)[0] if file.sha256 not in read)
 
 
 def _windows_of_days(index: Index) -> list[tuple[IndexDay, list[IndexWindow]]]:
