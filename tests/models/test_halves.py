@@ -65,7 +65,7 @@ def columns(url: str) -> Iterator[tuple[str, set[Any]]]:
                     continue
                 found = {v for row in rows for v in forms(row[number])}
                 if table.name in PUBLISHED:
-                    found = {form for form in found if form[0] != "number"}
+                    found = {form for form in found if form[0] not in ("number", "day")}
                 yield f"{table.name}.{column.name}", found
     engine.dispose()
 
