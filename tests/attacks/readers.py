@@ -156,3 +156,8 @@ def failures(report: PollReport) -> list[tuple[str, type[RegistryError]]]:
 def warnings(report: PollReport) -> list[tuple[str, type[RegistryError]]]:
     """What a poll bears with."""
     return [(warning.path, type(warning.error)) for warning in report.warnings]
+
+
+def compact(path: str) -> str:
+    """The compact file of the same window: held back, it leaves a phone the zip."""
+    return path.removesuffix(".zip") + ".compact"
