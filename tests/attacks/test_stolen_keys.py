@@ -19,13 +19,20 @@ from registry.protocol.export_file import (
     pack,
     read_zip,
 )
-from registry.protocol.index import TRUST_NOTE_PATH, TRUST_PATH, encode_index, index_path, index_proof_path
+from registry.protocol.index import (
+    GAEN_ZIP,
+    TRUST_NOTE_PATH,
+    TRUST_PATH,
+    encode_index,
+    index_path,
+    index_proof_path,
+)
 from registry.protocol.intervals import day_start, interval_at
 from registry.protocol.trust import decode_trust, encode_trust
 from registry.protocol.trust_note import TrustNote, encode_trust_note, trust_digest
 from registry.protocol.witness_policy import encode_policy
 from tests.attacks.operators import DAY, HOUR, REGION, Operator
-from tests.attacks.readers import AppWithoutSdk, failures, reads, warnings
+from tests.attacks.readers import AppWithoutSdk, compact_of, failures, reads, warnings
 from tests.attacks.stage import Stage
 
 PROOF = index_proof_path(REGION)
@@ -49,9 +56,11 @@ def forge(stage: Stage, key: bytes = FORGED) -> tuple[str, bytes]:
 
 def test_stolen_batch_key_phone(stage: Stage) -> None:
     path, forged = forge(stage)
-    stage.wire.shown[path] = forged
+    # The compact file that phones prefer is held back, or they would not ask for this one.
+    stage.wire.shown.update({path: forged, compact_of(path): None})
     report = stage.bob.poll()
     assert failures(report) == [(path, UnloggedFile)]
+    assert warnings(report) == [(compact_of(path), UnexpectedStatus)]
     assert report.keys_read == 0
     assert [evidence.kind for evidence in stage.bob.evidence()] == ["UnloggedFile"]
 
@@ -95,7 +104,8 @@ def forge_list(stage: Stage, key: bytes = FORGED) -> dict[str, bytes | None]:
     path, forged = forge(stage, key)
     index = stage.operator.index()
     *earlier, newest = index.windows
-    file = replace(newest.files[0], sha256=sha256(forged).hexdigest(), size=len(forged))
+    zipped = next(file for file in newest.files if file.format == GAEN_ZIP)
+    file = replace(zipped, sha256=sha256(forged).hexdigest(), size=len(forged))
     listed = replace(index, windows=(*earlier, replace(newest, files=(file,))))
     return {path: forged, INDEX: encode_index(listed), PROOF: None}
 
