@@ -39,7 +39,7 @@ class Reading:
 
 def readings(index: Index, read: Collection[str]) -> list[Reading]:
     """What is to be read, oldest first. `read` are the SHA-256 (hex) of all files that were."""
-    days = _windows_of_days(index)
+    days = windows_of_days(index)
     known = set(read)
     for day, windows in days:
         if _is_read(day, known):
@@ -77,7 +77,7 @@ def _cost(span: Span, read: Collection[str]) -> int:
     return sum(file.size + REQUEST_BYTES for file in _ways(span, read)[0] if file.sha256 not in read)
 
 
-def _windows_of_days(index: Index) -> list[tuple[IndexDay, list[IndexWindow]]]:
+def windows_of_days(index: Index) -> list[tuple[IndexDay, list[IndexWindow]]]:
     """Each day with those of its windows that have files."""
     starts = [day.sequence for day in index.days]
     windows: dict[int, list[IndexWindow]] = defaultdict(list)

@@ -148,6 +148,11 @@ class AppWithoutSdk:
         return len(fresh)
 
 
+def compact_of(path: str) -> str:
+    """The path of the compact file beside a window's first zip."""
+    return path.removesuffix(".zip") + ".compact"
+
+
 def failures(report: PollReport) -> list[tuple[str, type[RegistryError]]]:
     """What a poll could not believe."""
     return [(failure.path, type(failure.error)) for failure in report.failures]
@@ -156,8 +161,3 @@ def failures(report: PollReport) -> list[tuple[str, type[RegistryError]]]:
 def warnings(report: PollReport) -> list[tuple[str, type[RegistryError]]]:
     """What a poll bears with."""
     return [(warning.path, type(warning.error)) for warning in report.warnings]
-
-
-def compact(path: str) -> str:
-    """The compact file of the same window: held back, it leaves a phone the zip."""
-    return path.removesuffix(".zip") + ".compact"
