@@ -81,6 +81,11 @@ class _Stated:
     form: str
     numbers: tuple[int, int] | None = None
 
+    @property
+    def is_of_several(self) -> bool:
+        """Whether it says to hold several windows' keys, as days' files do."""
+        return self.numbers is not None and self.numbers[0] != self.numbers[1]
+
 
 @dataclass(frozen=True, slots=True)
 class _ProvenIndex:
@@ -106,8 +111,15 @@ def prove_file(
         return proven
     listing = _index(proven, read, trust, export, now, proof_content)
     listed = _listed(listing, content)
-    is_of_day = isinstance(listed[0], IndexDay) if listed else _says_of_day(export, listing)
-    found = None if is_of_day else _leaf(proven, read, trust, export, listing)
+    is_of_day = isinstance(listed[0], IndexDay) if listed else export.is_of_several
+    found = None
+    if not is_of_day:
+        said = len(proven.sentences)
+        found = _leaf(proven, read, trust, export, listing)
+        # A zip does not number its windows: that it is of a day shows beside the leaf of the day's first one.
+        if listed is None and found is not None and export.end > found.leaf.window_end + MOST_ZIPS:
+            is_of_day, found = True, None
+            del proven.sentences[said:]
     manifest = _manifest(proven, read, found, listing, trust, now)
     if is_of_day:
         _tell_of_day(proven, is_listed=listed is not None)
@@ -128,7 +140,7 @@ def _stated(content: bytes, trusted: TrustedKeys) -> _Stated:
     export_bin, signatures = open_zip(content)
     verify_signatures(export_bin, signatures, trusted)
     export = read_announced_rows(export_bin, len(signatures))
-    return _Stated(export.region, export.start, export.end, GAEN_ZIP)
+    return _Stated(export.region, export.start_timestamp, export.end_timestamp, GAEN_ZIP)
 
 
 def _trust(proven: Proven, read: Read, demands: Demands, now: float) -> TrustMaterial:
@@ -245,20 +257,11 @@ def _listed(listing: _ProvenIndex | None, content: bytes) -> tuple[Span, IndexFi
     return next(((span, file) for span in spans for file in span.files if file.sha256 == digest), None)
 
 
-def _says_of_day(export: _Stated, listing: _ProvenIndex | None) -> bool:
-    """Whether a file that is not listed says that it is of a day: no leaf is about those."""
-    if export.numbers is not None:
-        return export.numbers[0] != export.numbers[1]
-    windows = listing.index.windows if listing is not None else ()
-    # A zip has no numbers of windows; it ends where a later one does, or a few seconds after it.
-    return any(one.start == export.start and one.end + MOST_ZIPS < export.end for one in windows)
-
-
 def _tell_of_day(proven: Proven, *, is_listed: bool) -> None:
     if is_listed:
         proven.sentences.append(
-            "It is the file of a day. No manifest names it: the index does, and `registry audit follow` holds "
-            "it against the files of its windows."
+            "It is the file of a day. No manifest names it, the index does; `registry audit follow` holds it "
+            "against the files of its windows."
         )
     else:
         proven.unproven.append(
