@@ -19,8 +19,8 @@ raised on purpose is a `registry.errors.RegistryError`; the phone's own stand in
 
 The parts can be used without `Phone`. Pure: `proof` (what must hold before an index is the newest), `verify`
 (what must hold before a file is believed), `match` (which keys were met), `risk` (from matches to a day),
-`card` (from a day to words), `sightings` and `advertise` (from and to a scanner). With side effects: `poll`,
-`newest`, `upload`, `store`, `transport`, `trust`.
+`card` (from a day to words), `sightings` and `advertise` (from and to a scanner), `unread` (which files are
+left to read). With side effects: `poll`, `newest`, `files`, `upload`, `store`, `transport`, `trust`.
 """
 
 from registry.client.card import Card, card_lines, card_members, draw_card
