@@ -26,7 +26,15 @@ from registry.faces.device.settings import CollectingFace, IssuingFace
 from registry.faces.portal import PortalFace, create_portal_app
 from registry.faces.public import create_public_app
 from registry.faces.witness import WitnessFace, create_witness_app
-from registry.folder import FOLDER_MARK, check_folder, folder_mark, read_log_origin, read_secret
+from registry.folder import (
+    FOLDER_MARK,
+    check_folder,
+    folder_mark,
+    read_log_origin,
+    read_recall_key,
+    read_recall_public_key,
+    read_secret,
+)
 from registry.lifecycle.authorize import IssuingPolicy
 from registry.lifecycle.collect import CollectionPolicy
 from registry.models import CertificateKey, open_database
@@ -54,6 +62,7 @@ __all__ = [
     "publication_policy",
     "publisher",
     "read_log_origin",
+    "read_recall_key",
     "read_secret",
 ]
 """What stands in modules of its own, and is the commands' by this one."""
@@ -88,6 +97,7 @@ def portal(settings: Settings, clock: Clock = time.time) -> Flask:
             clock=clock,
             session_secret=read_secret(settings.keys_dir / "session.key"),
             lookup_key=read_secret(settings.keys_dir / "lookup.key"),
+            recall_key=read_recall_key(settings.keys_dir),
             policy=issuing_policy(settings),
             authority_id=settings.health_authority_id,
             profile=settings.profile,
@@ -112,6 +122,7 @@ def issuing(settings: Settings, clock: Clock = time.time) -> Flask:
                 key_id: load_public_key(key.public_key_pem) for key_id, key in token_keys.items()
             },
             certificate_signers=CertificateSigners(settings, clock),
+            recall_public_key=read_recall_public_key(settings.keys_dir),
             policy=issuing_policy(settings),
             hold_milliseconds=settings.answer_hold_milliseconds,
             sleep=time.sleep,

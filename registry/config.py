@@ -56,6 +56,11 @@ class Settings:
     """Stored with the authority of a fresh registry."""
     window_seconds: int
     """Length of a publication window, aligned to UTC. Must divide a day."""
+    slot_seconds: int
+    """A region's keys go out at the end of a slot whatever there is; earlier, at a window's end, if there are
+    `floor` uploads. A multiple of the window."""
+    floor: int
+    """How many people a batch holds at least, decoy users among them. Under 10 single people can be told."""
     retention_days: int
     """Days after a key's validity for which it and its file are kept, 16 to 28: the phones' figure is 21."""
     answer_hold_milliseconds: int
@@ -165,6 +170,8 @@ def _read(env: Env) -> Settings:
         health_authority_id=env.str("HEALTH_AUTHORITY_ID", "org.example.health"),
         health_authority_name=env.str("HEALTH_AUTHORITY_NAME", "Demonstration Health Authority"),
         window_seconds=env.int("WINDOW_SECONDS", 60 if demo else 3600),
+        slot_seconds=env.int("SLOT_SECONDS", _slot(env.int("WINDOW_SECONDS", 60 if demo else 3600))),
+        floor=env.int("FLOOR", 1 if demo else 10),
         retention_days=env.int("RETENTION_DAYS", 21),
         answer_hold_milliseconds=env.int("ANSWER_HOLD_MILLISECONDS", 300),
         code_life_seconds=env.int("CODE_LIFE_SECONDS", DAY),
@@ -182,6 +189,11 @@ def _read(env: Env) -> Settings:
         witness_fail_open_seconds=env.int("WITNESS_FAIL_OPEN_SECONDS", 3600),
         witness_name=env.str("WITNESS_NAME", None),
     )
+
+
+def _slot(window_seconds: int) -> int:
+    """Four hours, unless the windows do not fit into them."""
+    return 14_400 if 0 < window_seconds <= 14_400 and 14_400 % window_seconds == 0 else window_seconds
 
 
 def _absolute(url: str) -> str:
@@ -205,6 +217,15 @@ def _profile(name: str) -> Literal["demo", "production"]:
 def _check(settings: Settings) -> None:
     if not 1 <= settings.window_seconds <= DAY or DAY % settings.window_seconds:
         raise ConfigurationError("REGISTRY_WINDOW_SECONDS must divide a day: try 60, 900, 3600 or 14400")
+    slot = settings.slot_seconds
+    if slot < 1 or slot % settings.window_seconds or DAY % slot:
+        raise ConfigurationError(
+            "REGISTRY_SLOT_SECONDS must be a multiple of REGISTRY_WINDOW_SECONDS and divide a day: try 14400"
+        )
+    if not 1 <= settings.floor <= 1000:
+        raise ConfigurationError("REGISTRY_FLOOR must be 1 to 1000")
+    if settings.profile == "production" and settings.floor < 10:
+        raise ConfigurationError("REGISTRY_FLOOR under 10 lets single people be told from a file")
     if not 16 <= settings.retention_days <= 28:
         raise ConfigurationError(
             "REGISTRY_RETENTION_DAYS must be 16 to 28: keys are taken for 15 days, files refused after 28"

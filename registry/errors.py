@@ -145,5 +145,13 @@ class NothingToWithdraw(RegistryError):
     """The batch that an operator named is not there to be withdrawn."""
 
 
+class NothingToRecall(RegistryError):
+    """There is no such statement, or its recall is under way already."""
+
+
+class NotToBeDecided(RegistryError):
+    """A recall that is decided already, that is not there, or that this official may not decide."""
+
+
 class FetchFailed(RegistryError):
     """The client could not get an answer: network, time-out or a status that is not ours to mend."""

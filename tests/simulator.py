@@ -306,11 +306,13 @@ class Simulator:
     # The device face, as the contract has it
 
     def _api(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        if path != "v1/publish" and headers.get("X-API-Key") != "device-key":
+        if not path.startswith("v1/") and headers.get("X-API-Key") != "device-key":
             return answer_json(401, {"error": "unauthorized", "errorCode": ""})
         request = json.loads(body)
         # Equal requests get equal answers for a day; a publish is compared without its padding.
         compared = body if path == "api/verify" else json.dumps({**request, "padding": ""}).encode()
+        if path == "v1/withdraw":
+            return self._withdraw(request)
         if (path, compared) not in self._answers:
             act = {"api/verify": self._verify, "api/certificate": self._certify, "v1/publish": self._collect}
             answer = act[path](request)
@@ -359,5 +361,15 @@ class Simulator:
             )
             for segment in segments
         ]
-        revision_token = encode_base64(sha256(repr(self.uploaded).encode()).digest())
-        return answer_json(200, {"revisionToken": revision_token, "insertedExposures": len(segments)})
+        return answer_json(
+            200, {"revisionToken": self._revision_token(), "insertedExposures": len(segments)}
+        )
+
+    def _withdraw(self, request: Mapping[str, Any]) -> Answer:
+        if request.get("revisionToken") != self._revision_token():
+            return answer_json(400, {"error": "not ours", "code": "invalid_revision_token"})
+        self.acts.append("v1/withdraw")
+        return answer_json(200, {"padding": "AAAA"})
+
+    def _revision_token(self) -> str:
+        return encode_base64(sha256(repr(self.uploaded).encode()).digest())

@@ -36,6 +36,7 @@ from tests.authority import (
     AUTHORITY,
     DEVICE_KEY,
     LOOKUP_KEY,
+    RECALL_KEY,
     RING,
     MadeSigner,
     found_collecting,
@@ -78,6 +79,7 @@ def registry(
             token_signer=tokens,
             token_public_keys={"t1": tokens.public_key},
             certificate_signers={AUTHORITY: certificates},
+            recall_public_key=RECALL_KEY.public_key(),
             policy=IssuingPolicy(),
             **nothing,
         )
@@ -136,7 +138,17 @@ def test_every_route_of_the_device_applications_is_described(
     signer = MadeSigner("k")
     timeless: dict[str, Any] = {"sleep": lambda _: None, "monotonic": lambda: 0.0}
     issuing = create_issuing_app(
-        IssuingFace(issuing_url, clock, LOOKUP_KEY, signer, {}, {}, IssuingPolicy(), **timeless)
+        IssuingFace(
+            issuing_url,
+            clock,
+            LOOKUP_KEY,
+            signer,
+            {},
+            {},
+            RECALL_KEY.public_key(),
+            IssuingPolicy(),
+            **timeless,
+        )
     )
     collecting = create_collecting_app(
         CollectingFace(collecting_url, clock, RING, CollectionPolicy(), **timeless)

@@ -17,7 +17,7 @@ from registry.client.monitor.shard import Entry, Read
 from registry.client.monitor.view import LogView
 from registry.errors import Distrusted, Malformed
 from registry.faces.audit.reckoning import Reckoning, reckon
-from registry.lifecycle.activity import acts_of, check_all_chains
+from registry.lifecycle.activity import acts_of, check_all_chains, lost_anchors
 from registry.models import ActivityAnchor, ActivityChain, Authorization, Batch, Receipt
 from registry.protocol.activity import activity_commitment, decode_heads
 from registry.protocol.intervals import utc_date
@@ -134,7 +134,14 @@ class Books:
                 continue
             compared += 1
             real, decoys = real + len(own), decoys + len(manifest.receipts) - len(own)
-            self._compare(logged, manifest, row.seed, own)
+            if row.seed:
+                self._compare(logged, manifest, row, own)
+            else:
+                self._is_complete = False
+                self._report.unproven.append(
+                    f"{logged.manifest_path}: its seed, and perhaps some of its receipts, went with a "
+                    "database that was lost. Which of its leaves are decoys cannot be told any more."
+                )
         self._unlogged(batches.values(), stored)
         self._pending(session, batches.values())
         self._report.members["receipts"] = {
@@ -194,12 +201,12 @@ class Books:
                 what = f"{count} wait for a batch, and the last one was closed at {since}"
                 self._fault(FaultKind.RECEIPTS, where, what, "Ask what holds it up.")
 
-    def _compare(self, batch: LoggedBatch, manifest: Manifest, seed: bytes, own: list[bytes]) -> None:
+    def _compare(self, batch: LoggedBatch, manifest: Manifest, row: Batch, own: list[bytes]) -> None:
         where = batch.manifest_path
-        if sha256(seed).digest() != manifest.seed_sha256:
+        if sha256(row.seed).digest() != manifest.seed_sha256:
             what = "the seed in the database is not the one that the manifest commits to"
             self._fault(FaultKind.RECEIPTS, where, what)
-        elif receipt_leaves(own, seed) != manifest.receipts:
+        elif receipt_leaves(own, row.seed, decoy_users=sum(row.decoys.values())) != manifest.receipts:
             lost = len(set(own) - set(manifest.receipts))
             what = (
                 f"does not hold exactly the database's {len(own)} receipts and the decoys of its seed: "
@@ -263,12 +270,24 @@ class Books:
             if isinstance(entry.leaf, ActivityLeaf):
                 leaves[entry.leaf.commitment] = entry
         oldest = utc_date(self._now) - timedelta(days=KEPT_DAYS - 1)
+        lost = lost_anchors(session)
         for digest, entry in leaves.items():
+            if digest not in known and (entry.year, entry.number) in lost:
+                act = lost[entry.year, entry.number]
+                self._is_complete = False
+                self._report.unproven.append(
+                    f"{leaf_name(entry)} anchors acts that the database has lost: by act {act.number} of the "
+                    f"operator's chain a backup was restored before {act.hour}. Acts of in between are "
+                    "gone, and what was anchored cannot be checked: ask the operator what they were."
+                )
+                continue
             issued = self._view.issue_times.get((entry.year, entry.number))
             if digest not in known and issued is not None and utc_date(issued) > oldest:
                 what = "anchors acts, and the database has no such heads"
                 self._fault(FaultKind.ACTIVITY, leaf_name(entry), what, "Acts were changed after that day.")
         for digest, row in known.items():
+            if (row.log_year, row.leaf_number) in lost:
+                continue  # told above
             if digest not in leaves and row.leaf_number is not None and row.day < utc_date(self._now):
                 what = f"the anchor of {row.day} is not in the log"
                 self._fault(FaultKind.ACTIVITY, "the activity anchors", what)

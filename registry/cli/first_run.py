@@ -23,11 +23,13 @@ from registry.app import (
     folder_mark,
     publisher,
     read_log_origin,
+    read_recall_key,
     read_secret,
 )
 from registry.cli.rotation import YEAR, carry_out, plan_rotation, registered_keys
 from registry.config import Settings
 from registry.errors import ConfigurationError, RegistryError
+from registry.folder import RECALL_KEY, RECALL_PUBLIC_KEY
 from registry.lifecycle.activity import record_operators_act
 from registry.lifecycle.authorize import hash_api_key
 from registry.migrations import upgrade
@@ -43,7 +45,7 @@ from registry.models import (
 )
 from registry.models.official import Role, new_sign_in_link
 from registry.protocol.activity import ActKind
-from registry.protocol.intervals import Clock, utc_date
+from registry.protocol.intervals import Clock
 from registry.protocol.note import verifier_key
 from registry.protocol.trust_note import fingerprint
 from registry.signing.file_key import FileKey, create_key_file
@@ -52,6 +54,7 @@ from registry.signing.key_place import open_key_ring
 API_KEY_KINDS = ("device", "admin", "stats")
 
 log = logging.getLogger("registry.witness")
+recall_log = logging.getLogger("registry.recall")
 
 
 def prepare(settings: Settings, clock: Clock) -> dict[str, str]:
@@ -71,7 +74,7 @@ def prepare(settings: Settings, clock: Clock) -> dict[str, str]:
     upgrade("collecting", collecting)
     _make_secrets(settings)
     _make_export_key(settings, collecting, now)
-    trust_key = _make_log_keys(settings, now)
+    trust_key = _make_trust_key(settings)
     _begin_witness(settings)
     _make_authority(settings, issuing, collecting)
     _make_certificate_key(settings, issuing, collecting, now)
@@ -139,13 +142,10 @@ def _new_log_origin(settings: Settings) -> str:
     return f"demo-{secrets.token_hex(4)}.invalid/keys"
 
 
-def _make_log_keys(settings: Settings, now: int) -> str:
-    """The trust root and the log's keys of this year and the next, so that phones know both. Its vkey."""
+def _make_trust_key(settings: Settings) -> str:
+    """The trust root; the publisher makes the log's keys. Its vkey."""
     ring = open_key_ring(settings.keys_dir, settings.token)
     ring.create_trust_key()
-    year = utc_date(now).year
-    for each in (year, year + 1):
-        ring.create_log_keys(each)
     return verifier_key(ring.trust_signer(read_log_origin(settings))).vkey
 
 
@@ -193,8 +193,12 @@ def _make_folders(settings: Settings) -> None:
 
 def _make_secrets(settings: Settings) -> None:
     keys = settings.keys_dir
-    for name in ("lookup.key", "session.key"):
+    if (keys / RECALL_PUBLIC_KEY).exists() and not (keys / RECALL_KEY).exists():
+        recall_log.warning("%s is lost: of what was stated before only the persons can recall", RECALL_KEY)
+    for name in ("lookup.key", "session.key", RECALL_KEY):
         _make_secret(keys / name)
+    # Written anew at every start: what is sealed must be for the key that is here.
+    _write_private(keys / RECALL_PUBLIC_KEY, read_recall_key(keys).public_key().public_bytes_raw().hex())
     if not list((keys / "revision").glob("*.key")):
         _make_secret(keys / "revision" / "r1.key")
     if not list((keys / "token").glob("*.pem")):

@@ -12,13 +12,14 @@ from datetime import date
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from registry.errors import Distrusted
+from registry.errors import Distrusted, Malformed
 from registry.lifecycle.inserts import insert_into
 from registry.models import ActivityAnchor, ActivityChain, ActivityEvent
 from registry.protocol.activity import (
     OPERATOR,
     OPERATORS_CHAIN,
     Act,
+    ActKind,
     act_hash,
     activity_commitment,
     check_acts,
@@ -111,21 +112,44 @@ def check_all_chains(session: Session) -> None:
     to check, by `activity_commitment`.
     """
     heads = chain_heads(session)
-    named = set(session.scalars(select(ActivityEvent.chain).distinct()))
-    known: dict[str, set[bytes | None]] = {}
-    for chain in sorted(named | set(heads)):
-        rows = acts_of(session, chain)
-        newest = check_chain(rows)
+    for chain in _chains(session, heads):
+        newest = check_chain(acts_of(session, chain))
         # A chain whose acts have all been retired goes on from its head.
         if newest is not None and newest != heads.get(chain):
             raise Distrusted(f"activity chain broken: the newest act of {chain} is not its head")
-        before = decode_act(rows[0].content).previous if rows else heads[chain]
-        known[chain] = {before, *(row.hash for row in rows)}
-    # Acts are kept as long as anchors: what an anchor names is a kept act, or the last that has gone.
+    known = known_heads(session)
     for anchor in session.scalars(select(ActivityAnchor).order_by(ActivityAnchor.day)):
         for chain, head in decode_heads(anchor.heads).items():
             if head not in known.get(chain, ()):
                 raise Distrusted(f"activity chain broken: {chain} has lost what was anchored on {anchor.day}")
+
+
+def known_heads(session: Session) -> dict[str, set[bytes | None]]:
+    """By chain, every hash that an anchor may name: those of kept acts, and of the last act that has gone.
+
+    Acts are kept as long as anchors, and a chain that was silent for so long goes on from its head.
+    """
+    heads = chain_heads(session)
+    known: dict[str, set[bytes | None]] = {}
+    for chain in _chains(session, heads):
+        rows = acts_of(session, chain)
+        first = _readable(rows[0]) if rows else None
+        before = first.previous if first is not None else None if rows else heads[chain]
+        known[chain] = {before, *(row.hash for row in rows)}
+    return known
+
+
+def _readable(row: ActivityEvent) -> Act | None:
+    """The act; None for one that somebody has changed, which `check_chain` tells."""
+    try:
+        return decode_act(row.content)
+    except Malformed:
+        return None
+
+
+def _chains(session: Session, heads: Mapping[str, bytes]) -> list[str]:
+    """Every chain that has a head or an act."""
+    return sorted({*session.scalars(select(ActivityEvent.chain).distinct()), *heads})
 
 
 def due_anchor(session: Session, now: float) -> bytes | None:
@@ -157,6 +181,44 @@ def mark_anchor_logged(session: Session, day: date, year: int, number: int) -> N
         .values(log_year=year, leaf_number=number)
         .execution_options(synchronize_session=False)
     )
+
+
+def mark_anchor_lost(session: Session, now: float, year: int, number: int) -> None:
+    """Put on record, once a day, that the log's anchor of today (UTC) is not one that this database knows.
+
+    So it is after a backup of before that anchor was restored: acts of in between are lost, and what leaf
+    `number` of the shard `year` commits to can be opened no more. In the caller's transaction.
+    """
+    day = utc_date(now)
+    marked = session.execute(
+        update(ActivityAnchor)
+        .where(ActivityAnchor.day == day, ActivityAnchor.leaf_number.is_(None))
+        .values(log_year=year, leaf_number=number)
+        .returning(ActivityAnchor.day)
+        .execution_options(synchronize_session=False)
+    ).all()
+    if marked:
+        detail: dict[str, str | int] = {"day": day.isoformat(), "leaf": number, "year": year}
+        record_operators_act(session, ActKind.ANCHOR_LOST, detail, now)
+
+
+def lost_anchors(session: Session) -> dict[tuple[int, int], Act]:
+    """The acts by which an anchor's heads are lost, by the (year, number) of its leaf."""
+    acts = map(_readable, acts_of(session, OPERATORS_CHAIN))
+    return {
+        (int(act.detail["year"]), int(act.detail["leaf"])): act
+        for act in acts
+        if act is not None and act.kind == ActKind.ANCHOR_LOST
+    }
+
+
+def record_policy_change(session: Session, now: float, sequence: int) -> None:
+    """Put on record, once a number, that trust material `sequence` says something new; by the caller."""
+    acts = filter(None, map(_readable, reversed(acts_of(session, OPERATORS_CHAIN))))
+    newest = next((act for act in acts if act.kind == ActKind.POLICY_CHANGED), None)
+    if newest is not None and newest.detail.get("sequence") == sequence:
+        return
+    record_operators_act(session, ActKind.POLICY_CHANGED, {"sequence": sequence}, now)
 
 
 def newest_anchor(session: Session) -> ActivityAnchor | None:

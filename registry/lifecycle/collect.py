@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from registry.errors import CertificateInvalid, Malformed, Refusal, RefusalCode
 from registry.lifecycle.inserts import insert_new
+from registry.lifecycle.recall import check_not_recalled
 from registry.lifecycle.replay import (
     answer_name_and_key,
     claim_answer,
@@ -120,7 +121,7 @@ def collect_upload(
     1. The health authority is registered, in large letters or small, and has regions.
     2. The certificate holds: a live key's signature, issuer, audience, times.
     3. Unless the same certificate, keys and `hmacKey` came within the last day: then that answer again.
-    4. The certificate names exactly these keys (HMAC).
+    4. The certificate names exactly these keys (HMAC), and what it stands on was not recalled meanwhile.
     5. Each key by itself (`judge_keys`); faulty ones are left out and reported.
     6. The keys together (`check_together`).
     7. New keys are stored, on the shelves of the set of regions that takes them; known ones are revised.
@@ -154,6 +155,7 @@ def collect_upload(
             raise RuntimeError("an answer that was there a moment ago is gone")
         return _read_answer(answer)
     _check_mac(upload, certificate)  # 4
+    check_not_recalled(session, certificate.recall_handle, now)
     findings = judge_keys(  # 5
         upload.keys,
         report_type=REPORT_TYPES[certificate.report_type],

@@ -7,11 +7,11 @@ two windows. Must never wait for sealing, nor let sealing wait for more than upl
 
 from collections.abc import Collection
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from registry.lifecycle.inserts import insert_new
-from registry.models import Shelf
+from registry.models import Shelf, ShelfUpload
 from registry.protocol.intervals import EMBARGO_INTERVALS
 from registry.protocol.keys import TemporaryExposureKey
 
@@ -53,12 +53,28 @@ def open_shelves(
         insert_new(session, Shelf, rows, Shelf.id)
 
 
-def add_revision(session: Session, shelf_id: int) -> None:
-    """One more upload's revisions lie on the shelf."""
+def add_revision(session: Session, shelf_id: int, uploads: int = 1) -> None:
+    """One more upload's revisions lie on the shelf, or as many as are named."""
     session.execute(
         update(Shelf)
         .where(Shelf.id == shelf_id)
-        .values(revisions=Shelf.revisions + 1)
+        .values(revisions=Shelf.revisions + uploads)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def forget_uploads(session: Session, shelf_id: int, uploads: int) -> None:
+    """So many uploads have no key on the shelf any more. Any mark will do: none can be told to be whose."""
+    some = (
+        select(ShelfUpload.mark)
+        .where(ShelfUpload.shelf_id == shelf_id)
+        .order_by(ShelfUpload.mark)
+        .limit(uploads)
+        .with_for_update(skip_locked=True)
+    )
+    session.execute(
+        delete(ShelfUpload)
+        .where(ShelfUpload.shelf_id == shelf_id, ShelfUpload.mark.in_(session.scalars(some).all()))
         .execution_options(synchronize_session=False)
     )
 

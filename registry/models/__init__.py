@@ -28,6 +28,7 @@ from registry.models.log import (
     WitnessState,
 )
 from registry.models.official import Official, PortalSession, SignInLink
+from registry.models.recall import RecalledUpload, RecallOrder
 from registry.models.receipt import Receipt
 from registry.models.replay import CollectedAnswer, CollectingChaff, IssuedAnswer, IssuingChaff
 from registry.models.sessions import forget_journal, open_database, prepare_engine, transaction
@@ -38,7 +39,8 @@ __all__ = [
     "BatchShelf", "BatchState", "CertificateKey", "CollectedAnswer", "CollectingBase", "CollectingChaff",
     "DayFile", "DiagnosisKey", "ExportFile", "ExportSigningKey", "HealthAuthority", "HealthAuthorityKey",
     "IssuedAnswer", "IssuingBase", "IssuingChaff", "IssuingCount", "KeyRevision", "Lease", "LogEntry",
-    "LogKey", "LogShard", "Official", "PortalSession", "Receipt", "RegionFeed", "RegionIndex", "Shelf",
-    "ShelfUpload", "SignInLink", "TrustFile", "VerificationCode", "VerificationToken", "Withdrawal",
-    "WitnessState", "forget_journal", "open_database", "prepare_engine", "transaction",
+    "LogKey", "LogShard", "Official", "PortalSession", "RecallOrder", "RecalledUpload", "Receipt",
+    "RegionFeed", "RegionIndex", "Shelf", "ShelfUpload", "SignInLink", "TrustFile", "VerificationCode",
+    "VerificationToken", "Withdrawal", "WitnessState", "forget_journal", "open_database", "prepare_engine",
+    "transaction",
 ]  # fmt: skip

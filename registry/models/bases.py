@@ -25,11 +25,11 @@ class IssuingBase(DeclarativeBase):
     """Officials, authorizations, codes, tokens: what happens before a phone holds a certificate."""
 
     metadata = MetaData(naming_convention=NAMING)
-    type_annotation_map: ClassVar[dict[Any, Any]] = {list[str]: JSON}
+    type_annotation_map: ClassVar[dict[Any, Any]] = {list[str]: JSON, dict[str, int]: JSON}
 
 
 class CollectingBase(DeclarativeBase):
     """Diagnosis keys, batches, files: what happens once a phone presents a certificate."""
 
     metadata = MetaData(naming_convention=NAMING)
-    type_annotation_map: ClassVar[dict[Any, Any]] = {list[str]: JSON}
+    type_annotation_map: ClassVar[dict[Any, Any]] = {list[str]: JSON, dict[str, int]: JSON}

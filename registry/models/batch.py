@@ -62,8 +62,8 @@ class Batch(CollectingBase):
     """Stands in the manifest, so that its digest in the log tells nothing once the manifest is gone."""
     seed: Mapped[bytes] = mapped_column(LargeBinary(_RANDOM_BYTES), default=_random)
     """Decoy users and decoy receipts are made from it. Secret; its hash stands in the manifest."""
-    decoys: Mapped[int] = mapped_column(default=0)
-    """How many decoy users were drawn from the seed."""
+    decoys: Mapped[dict[str, int]] = mapped_column(default=dict)
+    """How many decoy users were drawn from the seed, by the set of regions that their keys go out in."""
     manifest: Mapped[bytes | None] = mapped_column(LargeBinary)
     """Bytes of the manifest, from when it is recorded until it is retired or withdrawn."""
     is_withdrawn: Mapped[bool] = mapped_column(default=False)

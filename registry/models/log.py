@@ -4,7 +4,9 @@ A leaf that was sequenced is never changed, moved or taken out. `LogShard.size` 
 signed head: the row is the lock that lets one root be signed for one size, and no other.
 """
 
-from sqlalchemy import BigInteger, LargeBinary, String, Text, func, select
+from datetime import date
+
+from sqlalchemy import BigInteger, Date, LargeBinary, String, Text, func, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from registry.models.bases import IN_KEY_ORDER, CollectingBase
@@ -37,6 +39,8 @@ class LogShard(CollectingBase):
     anchor: Mapped[bytes | None] = mapped_column(LargeBinary(32))
     """Commitment of the newest activity leaf, so that a day's is logged once."""
     anchor_number: Mapped[int | None] = mapped_column(BigInteger)
+    anchor_day: Mapped[date | None] = mapped_column(Date)
+    """The UTC day that it is of: a day is anchored once, whatever the acts' database says later."""
 
 
 class LogEntry(CollectingBase):
@@ -104,11 +108,15 @@ class WitnessState(CollectingBase):
     asked_at: Mapped[int] = mapped_column(BigInteger, default=0)
     """Unix seconds; it was asked about `asked_size`."""
     asked_size: Mapped[int] = mapped_column(BigInteger, default=0)
+    failures: Mapped[int] = mapped_column(default=0)
+    """How often in a row it was asked and did not cosign: the more, the longer it is left alone."""
     cosigned_at: Mapped[int] = mapped_column(BigInteger, default=0)
     error: Mapped[str | None] = mapped_column(Text)
     """Why it did not cosign when it was asked last."""
     halted: Mapped[bool] = mapped_column(default=False)
-    """It refuses what we signed: nothing is signed until it takes it, or leaves the policy."""
+    """It refused what we signed. Only a cosignature of its, or its leaving the policy, takes this back."""
+    ahead: Mapped[int | None] = mapped_column(BigInteger)
+    """The size beyond ours that it said it had cosigned; taken back as `halted` is."""
 
 
 class Withdrawal(CollectingBase):

@@ -47,7 +47,14 @@ class ActKind(StrEnum):
     AUTHORITY_CHANGED = "authority_changed"
     BATCH_WITHDRAWN = "batch_withdrawn"
     POLICY_CHANGED = "policy_changed"
+    LOG_KEYS_MADE = "log_keys_made"
+    ANCHOR_LOST = "anchor_lost"
     AUDITOR_LINK = "auditor_link"
+    OFFICIAL_ADDED = "official_added"
+    RECALL_ASKED = "recall_asked"
+    RECALL_APPROVED = "recall_approved"
+    RECALL_REFUSED = "recall_refused"
+    RECALL_DONE = "recall_done"
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ MAX_TIME = 2**63 - 1
 _TIME_BYTES = 8
 # No more digits than a size can have: int() itself raises ValueError at several thousand.
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
+# An origin is the name of the log's key too (signed-note, "Key names"): white space and plus end a name.
+_ORIGIN = re.compile(r"[^\s+\x00-\x1f\x7f]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ def encode_checkpoint(checkpoint: Checkpoint) -> str:
     """The note's text: three lines, no extension lines. Raises Malformed for what could not be read back."""
     text = f"{checkpoint.origin}\n{checkpoint.size}\n{encode_base64(checkpoint.root)}\n"
     if decode_checkpoint(text) != checkpoint:
-        raise Malformed("a checkpoint's origin is one line")
+        raise Malformed("a checkpoint's origin is one name")
     return text
 
 
@@ -61,6 +63,8 @@ def decode_checkpoint(text: str) -> Checkpoint:
     if len(lines) < 4 or lines[-1] or not all(lines[:-1]):
         raise Malformed("a checkpoint has an origin, a size and a root, a line each")
     origin, size, root = lines[:3]
+    if not _ORIGIN.fullmatch(origin):
+        raise Malformed("a checkpoint's origin has no white space and no plus")
     if not _SIZE.fullmatch(size) or int(size) > MAX_SIZE:
         raise Malformed("a checkpoint's size is a decimal number without leading zeros")
     content = decode_base64(root)

@@ -95,6 +95,14 @@ def shard_checkpoint_path(year: int) -> str:
     return f"{LOG}/{year:04d}/checkpoint"
 
 
+def shard_signed_path(year: int) -> str:
+    """Path of the newest checkpoint of a year's shard that the log itself has signed.
+
+    Phones are not pointed to it: it may still lack its witnesses.
+    """
+    return f"{LOG}/{year:04d}/signed"
+
+
 def shard_tile_path(year: int, tile: Tile) -> str:
     """Path of one tile or bundle of a year's shard."""
     return f"{LOG}/{year:04d}/{tile_path(tile)}"

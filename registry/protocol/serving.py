@@ -41,29 +41,29 @@ class Serving:
         return self.cache_control != IMMUTABLE
 
 
-_PART = r"[A-Za-z0-9][A-Za-z0-9.-]{0,99}"
-"""A part of a public path. Nothing else is looked for anywhere: no hidden file, no way up, no odd byte."""
-_FOLDERS = rf"exposures/(?:{_PART}/)*"
+_REGION = r"exposures/[A-Z0-9-]{2,10}/"
+_FILE = rf"{_REGION}(?:daily/)?[A-Za-z0-9][A-Za-z0-9-]{{0,99}}"
 _TRUST = r"\.well-known/exposure-registry\.json"
-_TILE = r"log/[0-9]{4}/tile/(?:entries|[0-9]{1,2})/[x0-9/]*[0-9]{3}(?:\.p/[0-9]{1,3})?"
+_TILE = r"log/[0-9]{4}/tile/(?:entries|[0-9]{1,2})/(?:x[0-9]{3}/){0,6}[0-9]{3}(?:\.p/[0-9]{1,3})?"
 
 _TABLE = tuple(
     (re.compile(pattern), serving)
     for pattern, serving in (
-        (rf"{_FOLDERS}{_PART}(?<=\.zip)", Serving(ZIP, IMMUTABLE)),
-        (rf"{_FOLDERS}{_PART}(?<=\.compact)", Serving(BYTES, IMMUTABLE)),
-        (rf"{_FOLDERS}index/{_PART}(?<=\.json)", Serving(JSON, IMMUTABLE, compressed=True)),
-        (rf"{_FOLDERS}manifest/{_PART}(?<=\.json)", Serving(JSON, IMMUTABLE)),
-        (rf"{_FOLDERS}{_PART}(?<=\.json)", Serving(JSON, POLLED, compressed=True)),
-        (rf"{_FOLDERS}{_PART}(?<=\.txt)", Serving(NAMES, POLLED, compressed=True)),
-        (rf"{_FOLDERS}{_PART}(?<=\.tlog-proof)", Serving(NOTE, POLLED)),
+        (rf"{_FILE}\.zip", Serving(ZIP, IMMUTABLE)),
+        (rf"{_FILE}\.compact", Serving(BYTES, IMMUTABLE)),
+        (rf"{_REGION}index/[0-9a-f]{{64}}\.json", Serving(JSON, IMMUTABLE, compressed=True)),
+        (rf"{_REGION}manifest/[0-9a-f]{{64}}\.json", Serving(JSON, IMMUTABLE)),
+        (rf"{_REGION}(?:daily/)?index\.json", Serving(JSON, POLLED, compressed=True)),
+        (rf"{_REGION}(?:daily/)?index\.txt", Serving(NAMES, POLLED, compressed=True)),
+        (rf"{_REGION}index\.json\.tlog-proof", Serving(NOTE, POLLED)),
         (_TRUST, Serving(JSON, POLLED, compressed=True)),
         (rf"{_TRUST}\.note", Serving(NOTE, POLLED)),
-        (r"log/checkpoint|log/[0-9]{4}/checkpoint", Serving(NOTE, CHECKPOINT_CACHED)),
+        (r"log/(?:[0-9]{4}/)?checkpoint|log/[0-9]{4}/signed", Serving(NOTE, CHECKPOINT_CACHED)),
         (r"log/policy", Serving(NOTE, POLLED)),
         (_TILE, Serving(BYTES, IMMUTABLE)),
     )
 )
+"""Nothing else is looked for anywhere: no hidden file, no way up, no odd byte."""
 
 
 def serving_of(path: str) -> Serving:

@@ -6,11 +6,12 @@ the full one once there is one: no bytes under a name ever change.
 """
 
 import re
-from collections.abc import Callable, Sequence
+import struct
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from registry.errors import Malformed
-from registry.protocol.merkle import HASH_BYTES, NodeReader, tree_root
+from registry.protocol.merkle import EMPTY_ROOT, HASH_BYTES, NodeReader, parents, tree_root
 
 WIDTH = 256
 HEIGHT = 8
@@ -83,23 +84,29 @@ def new_tiles(old_size: int, new_size: int) -> list[Tile]:
 
 def encode_bundle(entries: Sequence[bytes]) -> bytes:
     """Each entry behind its length as a big-endian u16 (tlog-tiles, "Log Entries"). Raises Malformed."""
-    if any(len(entry) > MAX_ENTRY_BYTES for entry in entries):
+    lengths = list(map(len, entries))
+    if max(lengths, default=0) > MAX_ENTRY_BYTES:
         raise Malformed(f"a log entry has at most {MAX_ENTRY_BYTES} bytes")
-    return b"".join(len(entry).to_bytes(2, "big") + entry for entry in entries)
+    heads = {length: length.to_bytes(2, "big") for length in set(lengths)}
+    parts: list[bytes] = [b""] * (2 * len(lengths))
+    parts[::2] = map(heads.__getitem__, lengths)
+    parts[1::2] = entries
+    return b"".join(parts)
 
 
-def decode_bundle(content: bytes, width: int) -> list[bytes]:
-    """The `width` entries of a bundle. Raises Malformed for any other number, and for bytes left over."""
+def decode_bundle(content: bytes, width: int | None = None) -> list[bytes]:
+    """The entries of a bundle. Raises Malformed for another number than `width`, and for bytes left over."""
     entries: list[bytes] = []
-    at = 0
-    while at < len(content):
-        length = int.from_bytes(content[at : at + 2], "big")
-        entry = content[at + 2 : at + 2 + length]
-        if at + 2 > len(content) or len(entry) != length:
-            raise Malformed("the bundle ends within an entry")
-        entries.append(entry)
-        at += 2 + length
-    if len(entries) != width:
+    add = entries.append
+    at, end = 0, len(content)
+    # Two bytes of length are looked at, so the last place where an entry can begin is two before the end.
+    while at < end - 1:
+        begin = at + 2
+        at = begin + (content[at] << 8 | content[at + 1])
+        add(content[begin:at])
+    if at != end:
+        raise Malformed("the bundle ends within an entry")
+    if width is not None and len(entries) != width:
         raise Malformed(f"the bundle holds {len(entries)} entries, not {width}")
     return entries
 
@@ -108,7 +115,58 @@ def split_tile(content: bytes, width: int) -> list[bytes]:
     """The `width` hashes of a tile. Raises Malformed for any other length."""
     if len(content) != width * HASH_BYTES:
         raise Malformed(f"a tile of {width} hashes has not {len(content)} bytes")
-    return [content[at : at + HASH_BYTES] for at in range(0, len(content), HASH_BYTES)]
+    return list(struct.unpack(f"{HASH_BYTES}s" * width, content))
+
+
+def nodes_within(hashes: Sequence[bytes]) -> list[list[bytes]]:
+    """The nodes of the tiles that these hashes fill, the first of which begins a tile: by height, 0 to 8.
+
+    Those of height 8 stand for the full tiles in the level above.
+    """
+    return extended_nodes([[] for _ in range(HEIGHT + 1)], hashes)
+
+
+def extended_nodes(nodes: Sequence[Sequence[bytes]], hashes: Sequence[bytes]) -> list[list[bytes]]:
+    """`nodes_within` of the hashes that `nodes` are of and these after them; only new nodes are hashed."""
+    grown = [[*nodes[0], *hashes]]
+    for height in range(HEIGHT):
+        known, below = nodes[height + 1], grown[height]
+        fresh = parents(below[2 * len(known) :]) if len(below) > 2 * len(known) + 1 else ()
+        grown.append([*known, *fresh])
+    return grown
+
+
+def edge_within(nodes: Sequence[Sequence[bytes]], count: int) -> list[bytes]:
+    """Of `nodes_within`: the complete subtrees, largest first, of what the first `count` leave in a tile."""
+    return [
+        nodes[height][(count >> height) - 1] for height in range(HEIGHT - 1, -1, -1) if count >> height & 1
+    ]
+
+
+def tile_roots(hashes: Sequence[bytes]) -> list[bytes]:
+    """What stands in the level above for each full tile of these hashes, the first of which begins a tile."""
+    return nodes_within(hashes[: len(hashes) // WIDTH * WIDTH])[HEIGHT]
+
+
+def tile_levels(leaf_hashes: Sequence[bytes]) -> list[list[bytes]]:
+    """By tile level: the hashes of all complete subtrees of 256**level leaves, as a log's tiles hold them."""
+    levels = [list(leaf_hashes)]
+    while len(levels[-1]) >= WIDTH:
+        levels.append(tile_roots(levels[-1]))
+    return levels
+
+
+def root_of_edge(edge: Iterable[Sequence[bytes]]) -> bytes:
+    """A log's root by the hashes in the partial tiles of its right edge, level 0 first, empty ones included.
+
+    Full tiles are not needed: each is one hash of the level above.
+    """
+    root: bytes | None = None
+    for hashes in edge:
+        below = [] if root is None else [root]
+        if hashes or below:
+            root = tree_root([*hashes, *below])
+    return EMPTY_ROOT if root is None else root
 
 
 def node_reader(fetch: Callable[[Tile], bytes], size: int) -> NodeReader:

@@ -6,30 +6,32 @@ signed must come from here: computed from bytes that were read back, never from 
 
 from collections.abc import Callable, Mapping, Sequence
 
-from registry.errors import LogForked, Malformed, StorageConflict, WrongProof
+from registry.errors import LogForked, Malformed, StorageConflict
 from registry.protocol.index import shard_tile_path
-from registry.protocol.merkle import (
-    CompactRange,
-    NodeReader,
-    check_consistency,
-    consistency_path,
-    leaf_hash,
-    root_at,
-    tree_root,
-)
+from registry.protocol.merkle import CompactRange, NodeReader, leaf_hashes_of
 from registry.protocol.tiles import (
+    HEIGHT,
     WIDTH,
     Tile,
     decode_bundle,
+    edge_within,
     encode_bundle,
+    extended_nodes,
     new_tiles,
     node_reader,
+    nodes_within,
+    root_of_edge,
     split_tile,
     tiles_at,
 )
 from registry.storage import Storage
 
 Fetch = Callable[[Tile], bytes]
+Edge = Sequence[list[bytes]]
+"""The hashes in the partial tiles of a size's right edge, level 0 first; a level that has none is empty."""
+Nodes = Sequence[Sequence[Sequence[bytes]]]
+"""For each level of such an edge, the nodes that its hashes lead to, by height."""
+NO_NODES: Sequence[Sequence[bytes]] = nodes_within(())
 
 
 def first_of_bundle(size: int) -> int:
@@ -57,111 +59,180 @@ def stored_nodes(storage: Storage, year: int, size: int) -> NodeReader:
 
 def stored_root(storage: Storage, year: int, size: int) -> bytes:
     """The root of the shard's first `size` leaves by its stored tiles. Raises StorageConflict."""
-    try:
-        return root_at(size, stored_nodes(storage, year, size))
-    except Malformed as error:
-        raise StorageConflict(f"a tile of log/{year} is damaged ({error}): bring it back") from error
+    return root_of_edge(_stored_edge(storage, year, size))
 
 
 def lay_out(
-    storage: Storage, year: int, *, old_size: int, old_root: bytes, new_size: int, entries: Sequence[bytes]
+    storage: Storage,
+    year: int,
+    *,
+    old_size: int,
+    old_root: bytes,
+    new_size: int,
+    entries: Sequence[bytes],
+    may_replace: Callable[[], bool],
+    signed_root: bytes | None = None,
 ) -> bytes:
     """Store what the log of `new_size` has and that of `old_size` had not; the root, from what was stored.
 
-    `entries` are the leaves [first_of_bundle(old_size), new_size); (old_size, old_root) was signed. A crash
-    in between leaves files that no checkpoint leads to, and the next call makes the same ones. Raises
-    StorageConflict if the stored tiles do not lead to the signed root, or not to that of the leaves.
+    `entries` are the leaves [first_of_bundle(old_size), new_size); (old_size, old_root) was signed.
+    `may_replace` says whether other bytes under a name may give way, because nobody can have signed them; it
+    is asked only if there are such. With `signed_root`, the root that the new size is known to have, other
+    leaves are refused before anything is written. A crash in between leaves files that no checkpoint leads
+    to, and the next call makes the same ones.
+
+    Raises StorageConflict if the stored tiles do not lead to the signed root, or not to that of the leaves,
+    or would have to give way and may not; LogForked for leaves that are not those of `new_size`.
     """
-    fetch = tile_fetcher(storage, year)
-    if stored_root(storage, year, old_size) != old_root:
-        raise StorageConflict(f"the stored tiles of log/{year} do not lead to the root of {old_size} leaves")
-    made = _make_tiles(old_size, new_size, entries, fetch)
-    for tile in new_tiles(old_size, new_size):
-        _store(storage, shard_tile_path(year, tile), made[tile])
-    frontier = CompactRange.at(old_size, stored_nodes(storage, year, old_size))
-    new_entries = entries[old_size - first_of_bundle(old_size) :]
-    expected = frontier.extended(leaf_hash(entry) for entry in new_entries).root()
-    found = _root_as_stored(storage, year, old_size, old_root, new_size)
-    if found != expected:
-        raise StorageConflict(f"log/{year} as stored has another root than its {new_size} leaves")
-    return found
-
-
-def _make_tiles(old_size: int, new_size: int, entries: Sequence[bytes], fetch: Fetch) -> Mapping[Tile, bytes]:
-    """Every tile and bundle from the old right edge on, by what is new and what the old edge held."""
     if len(entries) != new_size - first_of_bundle(old_size):
         raise LogForked(f"the database has not the {new_size} leaves that it says it has")
-    first_bundle = old_size // WIDTH
+    edge = [nodes_within(hashes) for hashes in _stored_edge(storage, year, old_size)]
+    if _root(edge, old_size) != old_root:
+        raise StorageConflict(f"the stored tiles of log/{year} do not lead to the root of {old_size} leaves")
+    bundle = _stored_bundle(storage, year, old_size)
+    # Neither here nor below is anything hashed that the old edge holds: its tiles lead to a signed root.
+    fresh = leaf_hashes_of(entries[old_size - first_of_bundle(old_size) :])
+    levels = _grown(edge, fresh)
+    if signed_root is not None and root_of_edge(map(_partial, levels)) != signed_root:
+        raise LogForked(f"the leaves of log/{year} in the database do not lead to the root that was signed")
+    made = _contents(levels, entries, old_size, new_size)
+    if not next(iter(made.values()), b"").startswith(bundle):
+        raise StorageConflict(f"a stored bundle of log/{year} does not go with the log's leaves")
+    paths = {tile: shard_tile_path(year, tile) for tile in made}
+    for tile, content in made.items():
+        _store(storage, paths[tile], content, may_replace)
+    return _root_as_stored(storage, year, edge, bundle, paths, old_size=old_size, new_size=new_size)
+
+
+def _stored_edge(storage: Storage, year: int, size: int) -> Edge:
+    """What the partial tiles of the shard at `size` hold, one entry a level. Raises StorageConflict."""
+    fetch = tile_fetcher(storage, year)
+    edge: list[list[bytes]] = []
+    for level in range(_height(size)):
+        number, width = tiles_at(level, size)
+        try:
+            edge.append(split_tile(fetch(Tile(level, number, width)), width) if width else [])
+        except Malformed as error:
+            raise StorageConflict(f"a tile of log/{year} is damaged ({error}): bring it back") from error
+    return edge
+
+
+def _stored_bundle(storage: Storage, year: int, size: int) -> bytes:
+    """The partial bundle of the shard at `size`, nothing if there is none. Raises StorageConflict."""
+    number, width = tiles_at(None, size)
+    return tile_fetcher(storage, year)(Tile(None, number, width)) if width else b""
+
+
+def _height(size: int) -> int:
+    """How many levels of tiles a log of `size` has; at least one."""
+    return max(1, -(-size.bit_length() // HEIGHT))
+
+
+def _grown(edge: Nodes, fresh: Sequence[bytes]) -> list[list[bytes]]:
+    """By level, all hashes from the old edge's tile on, once `fresh` leaves follow it."""
+    levels: list[list[bytes]] = []
+    above = list(fresh)
+    while above or len(levels) < len(edge):
+        known = edge[len(levels)] if len(levels) < len(edge) else NO_NODES
+        hashes = [*known[0], *above]
+        levels.append(hashes)
+        # What does not fill a tile leads to nothing above.
+        full = hashes[len(known[0]) : len(hashes) // WIDTH * WIDTH]
+        above = extended_nodes(known, full)[HEIGHT]
+    return levels
+
+
+def _root(edge: Nodes, size: int) -> bytes:
+    """The root of the log of `size` by the nodes in the tiles of its edge."""
+    found: list[bytes] = []
+    for nodes in edge:
+        found[:0] = edge_within(nodes, len(nodes[0]))
+    return CompactRange(size, tuple(found)).root()
+
+
+def _partial(hashes: Sequence[bytes]) -> Sequence[bytes]:
+    """What does not fill a tile any more."""
+    return hashes[len(hashes) // WIDTH * WIDTH :]
+
+
+def _contents(
+    levels: Sequence[Sequence[bytes]], entries: Sequence[bytes], old_size: int, new_size: int
+) -> Mapping[Tile, bytes]:
+    """Every new tile and bundle, bundles first."""
     made: dict[Tile, bytes] = {}
-    for at in range(0, len(entries), WIDTH):
-        bundle = entries[at : at + WIDTH]
-        made[Tile(None, first_bundle + at // WIDTH, len(bundle))] = encode_bundle(bundle)
-    nodes = [leaf_hash(entry) for entry in entries]
-    level = 0
-    while nodes:
-        first, width = tiles_at(level, old_size)
-        if width and split_tile(fetch(Tile(level, first, width)), width) != nodes[:width]:
-            raise StorageConflict(f"a stored tile of level {level} does not go with the log's leaves")
-        above: list[bytes] = []
-        for at in range(0, len(nodes), WIDTH):
-            part = nodes[at : at + WIDTH]
-            made[Tile(level, first + at // WIDTH, len(part))] = b"".join(part)
-            if len(part) == WIDTH:
-                above.append(tree_root(part))
-        level += 1
-        if not above:
-            break  # nothing new above either
-        number, width = tiles_at(level, old_size)
-        before = split_tile(fetch(Tile(level, number, width)), width) if width else []
-        nodes = before + above
+    for tile in new_tiles(old_size, new_size):
+        at = (tile.number - tiles_at(tile.level, old_size)[0]) * WIDTH
+        if tile.level is None:
+            made[tile] = encode_bundle(entries[at : at + tile.width])
+        else:
+            made[tile] = b"".join(levels[tile.level][at : at + tile.width])
     return made
 
 
-def _store(storage: Storage, path: str, content: bytes) -> None:
-    if storage.put_new(path, content):
+def _store(storage: Storage, path: str, content: bytes, may_replace: Callable[[], bool]) -> None:
+    if storage.put_new(path, content) or storage.read(path) == content:
         return
-    if storage.read(path) != content:
-        # Beyond what the database, the stored checkpoint and every witness know as signed: nobody was ever
-        # pointed to it. It is left over from leaves that an older backup has forgotten again.
-        storage.replace(path, content)
-
-
-def _root_as_stored(storage: Storage, year: int, old_size: int, old_root: bytes, new_size: int) -> bytes:
-    """The root by what lies in storage now, once bundles, tiles and the old root agree with each other."""
-    fetch = tile_fetcher(storage, year)
-    read: dict[Tile, bytes] = {}
-
-    def once(tile: Tile) -> bytes:
-        if tile not in read:
-            read[tile] = fetch(tile)
-        return read[tile]
-
-    try:
-        for tile in new_tiles(old_size, new_size):
-            if tile.level is None:
-                hashes = [leaf_hash(entry) for entry in decode_bundle(once(tile), tile.width)]
-                _check(hashes, split_tile(once(Tile(0, tile.number, tile.width)), tile.width), year)
-            elif tile.level:
-                _, old_width = tiles_at(tile.level, old_size)
-                is_old_edge = tile.number == tiles_at(tile.level, old_size)[0]
-                for place in range(old_width if is_old_edge else 0, tile.width):
-                    below = Tile(tile.level - 1, tile.number * WIDTH + place)
-                    stored = split_tile(once(tile), tile.width)[place]
-                    _check([tree_root(split_tile(once(below), WIDTH))], [stored], year)
-        node = node_reader(once, new_size)
-        root = root_at(new_size, node)
-        if old_size:
-            path = consistency_path(old_size, new_size, node)
-            check_consistency(
-                old_size=old_size, old_root=old_root, new_size=new_size, new_root=root, path=path
-            )
-    except (Malformed, WrongProof) as error:
-        raise StorageConflict(f"log/{year} is not stored as it was written: {error}") from error
-    return root
-
-
-def _check(derived: Sequence[bytes], stored: Sequence[bytes], year: int) -> None:
-    if list(derived) != list(stored):
+    if not may_replace():
         raise StorageConflict(
-            f"log/{year} is not stored as it was written: a tile and what is under it differ"
+            f"{path} holds other hashes or leaves than the database, and it cannot be shown that nobody has "
+            "signed them: bring back the newest database, or the public files that go with this one"
         )
+    # Left over from leaves that an older backup has forgotten again: nobody was ever pointed to them.
+    storage.replace(path, content)
+
+
+def _root_as_stored(
+    storage: Storage,
+    year: int,
+    edge: Nodes,
+    bundle: bytes,
+    paths: Mapping[Tile, str],
+    *,
+    old_size: int,
+    new_size: int,
+) -> bytes:
+    """The root by what lies in storage now, all new hashes of it made again from the bytes that were read.
+
+    `paths` are those of all new tiles and bundles. The old edge, whose tiles led to the signed root and whose
+    bundle was held against them when it was new, must go on in them: so the tree is the old one's extension.
+    Raises StorageConflict.
+    """
+    read = {tile: storage.read(path) or b"" for tile, path in paths.items()}
+    fresh = leaf_hashes_of(_read_back(read, bundle, year))
+    grown: list[list[list[bytes]]] = []
+    while fresh or len(grown) < len(edge):
+        level = len(grown)
+        known = edge[level] if level < len(edge) else NO_NODES
+        hashes, held = [*known[0], *fresh], 0
+        for tile in (tile for tile in read if tile.level == level):
+            # What was read must be what is under it, which was hashed from what was read.
+            at = (tile.number - tiles_at(level, old_size)[0]) * WIDTH
+            if read[tile] != b"".join(hashes[at : at + tile.width]):
+                raise _not_as_written(year, "a tile and what is under it differ")
+            held += tile.width
+        if fresh and held != len(hashes):
+            raise _not_as_written(year, f"not all tiles of level {level} are there")
+        grown.append(extended_nodes(known, fresh))
+        fresh = grown[-1][HEIGHT]
+    return _root(grown, new_size)
+
+
+def _read_back(read: Mapping[Tile, bytes], bundle: bytes, year: int) -> list[bytes]:
+    """The new leaves in the bundles that were read, the first of which goes on from `bundle`."""
+    entries: list[bytes] = []
+    known = bundle
+    for tile, content in read.items():
+        if tile.level is not None:
+            continue
+        if not content.startswith(known):
+            raise _not_as_written(year, "a bundle does not go on from the one before it")
+        try:
+            entries += decode_bundle(content[len(known) :])
+        except Malformed as error:
+            raise _not_as_written(year, str(error)) from error
+        known = b""
+    return entries
+
+
+def _not_as_written(year: int, what: str) -> StorageConflict:
+    return StorageConflict(f"log/{year} is not stored as it was written: {what}")

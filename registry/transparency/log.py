@@ -10,8 +10,8 @@ from registry.protocol.witness_policy import WitnessPolicy
 from registry.transparency.witnesses import SendToWitness, WitnessAnswer
 
 
-class Anchors(Protocol):
-    """Where the daily commitment to the officials' acts comes from; the other half's affair."""
+class Acts(Protocol):
+    """The record of officials' and operators' acts, and its daily commitment; the other half's affair."""
 
     def due(self, now: float) -> bytes | None:
         """The 32 bytes that the log must get today (UTC), the same until `logged` is called; else None."""
@@ -19,6 +19,17 @@ class Anchors(Protocol):
 
     def logged(self, now: float, year: int, number: int) -> None:
         """Today's commitment is leaf `number` of the shard `year`."""
+        ...
+
+    def passed_over(self, now: float, year: int, number: int) -> None:
+        """The log has another commitment of today, leaf `number` of the shard `year`: none more gets in.
+
+        So it is when the acts' database was set back since. Must be put on record where auditors find it.
+        """
+        ...
+
+    def policy_changed(self, now: float, sequence: int) -> None:
+        """Trust material number `sequence` says something else than the one before. May be told twice."""
         ...
 
 
@@ -42,4 +53,4 @@ class TransparencyLog:
     """How long after its signing a checkpoint waits for the quorum before it is published without."""
     heartbeat_seconds: int = 600
     """How old the newest answers of witnesses may be before the same checkpoint is sent to them again."""
-    anchors: Anchors | None = None
+    acts: Acts | None = None

@@ -24,6 +24,8 @@ class LogRun:
     now: float
     has_asked_witnesses: bool = field(default=False, init=False)
     """Whether witnesses were asked in this run, so that one that is ahead of us would have been noticed."""
+    unanswered: set[str] = field(default_factory=set, init=False)
+    """Witnesses that were asked in this run and did not cosign: not asked again before the next."""
 
     def fenced(self) -> AbstractContextManager[Session]:
         """A transaction that only this run can commit, and only while nobody has taken its lease."""

@@ -43,6 +43,14 @@ def entry_at(session: Session, year: int, number: int) -> bytes:
     ).one()
 
 
+def newest_index_of_log(session: Session) -> IndexLeaf | None:
+    """The newest index leaf of all shards, None for a log that has none yet."""
+    shard = session.scalars(
+        select(LogShard).where(LogShard.index_number.is_not(None)).order_by(LogShard.year.desc()).limit(1)
+    ).one_or_none()
+    return None if shard is None else newest_index_leaf(session, shard)
+
+
 def newest_index_leaf(session: Session, shard: LogShard) -> IndexLeaf | None:
     """The newest index leaf of the shard, None for a shard that has none yet."""
     if shard.index_number is None:

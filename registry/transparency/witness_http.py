@@ -16,9 +16,9 @@ from registry.transparency.witnesses import MAX_ANSWER_BYTES, WitnessAnswer
 
 USER_AGENT = "positive-key-registry"
 CONNECT_SECONDS = 5.0
-SILENCE_SECONDS = 10.0
+SILENCE_SECONDS = 5.0
 """Each wait for bytes may take this long."""
-WHOLE_ANSWER_SECONDS = 15.0
+WHOLE_ANSWER_SECONDS = 10.0
 CHUNK_BYTES = 16 * 1024
 _THIS_MACHINE = frozenset({"127.0.0.1", "::1", "localhost"})
 

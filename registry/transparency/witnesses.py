@@ -2,12 +2,12 @@
 
 A witness that lags is sent a proof from where it stands; one that is ahead of us, or that holds another
 tree, is reported and never argued with. No cosignature counts that the policy's own key does not verify.
-Remembers nothing: what each witness holds is the caller's to keep, and trying again is its next run's.
+Remembers nothing: what each witness holds is the caller's to keep, and when to try again is its to say.
 """
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 
@@ -24,7 +24,7 @@ from registry.protocol.note import (
 from registry.protocol.witness_policy import PolicyLog, PolicyWitness, WitnessPolicy
 from registry.protocol.witness_request import SIZE_TYPE, decode_size, encode_request
 
-LIMIT_SECONDS = 20.0
+LIMIT_SECONDS = 5.0
 """For all witnesses together. They are asked within a run of the publisher, which phones wait for."""
 MAX_ANSWER_BYTES = 64 * 1024
 MAX_PROOFS = 3
@@ -38,9 +38,9 @@ _WORDS = {
     403: "it does not know the key that signed: have the witness's operator add this shard's key",
     404: "it does not know this log: have the witness's operator add its origin and key",
     413: "it finds our request too large: have the witness's operator raise the limit to 16 KiB",
-    429: "it asks for a pause; the next run asks again",
-    500: "it has a fault of its own, or does not know the key that signed; the next run asks again",
-    503: "it is not available; the next run asks again",
+    429: "it asks for a pause, and is asked again later",
+    500: "it has a fault of its own, or does not know the key that signed; it is asked again",
+    503: "it is not available; it is asked again",
 }
 
 
@@ -83,10 +83,11 @@ def ask_witnesses(
     prove: Callable[[int], list[bytes]],
     send: SendToWitness,
     now: float,
+    only: Collection[str] | None = None,
     limit_seconds: float = LIMIT_SECONDS,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> list[WitnessReport]:
-    """A report for each witness of the policy, in its order; none of them raises.
+    """A report for each witness of the policy (or of `only`, by name), in its order; none of them raises.
 
     `note` is the log's signed checkpoint; only the log's own lines are sent on, never other witnesses'.
     `sizes` is what each witness held when last heard of, by name; 0 is assumed for others, and our own size
@@ -95,7 +96,8 @@ def ask_witnesses(
     that is no checkpoint.
     """
     asked = _Asked.of(note, prove, now)
-    doors = _doors(policy.witnesses, sizes, asked.checkpoint.size)
+    chosen = [witness for witness in policy.witnesses if only is None or witness.name in only]
+    doors = _doors(chosen, sizes, asked.checkpoint.size)
     answers: SimpleQueue[tuple[_Door, WitnessAnswer | FetchFailed]] = SimpleQueue()
     deadline = monotonic() + limit_seconds
     waiting = [door for door in doors if asked.knock(door, send, answers)]
@@ -106,13 +108,13 @@ def ask_witnesses(
             break
         waiting.remove(door)
         if isinstance(answer, FetchFailed):
-            door.error = f"{answer}; the next run asks again"
+            door.error = f"{answer}; it is asked again"
         elif asked.judge(door, answer) and asked.knock(door, send, answers):
             waiting.append(door)
     for door in waiting:
-        door.error = f"no answer within {limit_seconds:g} seconds; the next run asks again"
+        door.error = f"no answer within {limit_seconds:g} seconds; it is asked again"
     found = {report.name: report for door in doors for report in asked.reports(door)}
-    return [found.get(witness.name, _without_address(witness)) for witness in policy.witnesses]
+    return [found.get(witness.name, _without_address(witness)) for witness in chosen]
 
 
 def published_policy(policy: WitnessPolicy, log_keys: Iterable[VerifierKey]) -> WitnessPolicy:
@@ -215,7 +217,7 @@ class _Asked:
                 "put the address that it leads to into the policy"
             )
         else:
-            words = _WORDS.get(answer.status, "that is no answer of a witness; the next run asks again")
+            words = _WORDS.get(answer.status, "that is no answer of a witness; it is asked again")
             door.error = f"HTTP {answer.status}: {words}"
         return False
 
@@ -233,9 +235,9 @@ class _Asked:
                 "than what was published. Nothing may be signed before the missing leaves are back"
             )
         elif held == door.old_size:
-            door.error = f"it asks for a proof from size {held} and refuses it; the next run asks again"
+            door.error = f"it asks for a proof from size {held} and refuses it; it is asked again"
         elif door.proofs_sent >= MAX_PROOFS:
-            door.error = f"it named another size after each of {MAX_PROOFS} proofs; the next run asks again"
+            door.error = f"it named another size after each of {MAX_PROOFS} proofs; it is asked again"
         else:
             door.old_size = held
             return True

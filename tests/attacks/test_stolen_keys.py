@@ -49,7 +49,9 @@ def forge(stage: Stage, key: bytes = FORGED) -> tuple[str, bytes]:
     path = stage.operator.newest_file()
     honest = read_zip(stage.operator.read(path))[0]
     (signer,) = stage.operator.publisher.key_ring.export_signers()
-    forged = encode_export(replace(honest, keys=(replace(honest.keys[-1], key_data=key),)))
+    yesterday = day_start(interval_at(stage.clock() - DAY))
+    like = replace(honest.keys[-1], rolling_start_interval_number=yesterday, rolling_period=144)
+    forged = encode_export(replace(honest, keys=(replace(like, key_data=key),)))
     info = SignatureInfo(signer.key_id, signer.key_version)
     return path, pack(forged, encode_signatures([(info, signer.sign(forged))]))
 

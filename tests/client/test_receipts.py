@@ -19,7 +19,7 @@ from registry.protocol.receipt import decode_receipt
 from tests.client.conftest import MakePhone
 from tests.clock import FakeClock
 from tests.protocol.made_signer import MadeSigner
-from tests.simulator import Simulator
+from tests.simulator import Simulator, answer_json
 
 CODE = new_code(lambda limit: 12_345_678_901_234 % limit)
 DAY = 86_400
@@ -146,6 +146,20 @@ def test_a_certificate_that_states_another_agreement_is_the_registrys_fault(
     assert decode_receipt(content).consent_hash is None, "an older registry says nothing of it"
     with pytest.raises(Malformed, match="another agreement"):
         make_receipt(pending, certificate(b"x" * 32))
+
+
+@pytest.mark.parametrize(
+    ("inserted", "kept"), [({}, 0), ({"insertedExposures": 0}, 0), ({"insertedExposures": 1}, 1)]
+)
+def test_an_upload_that_brought_no_new_key_leaves_no_receipt_that_no_manifest_will_hold(
+    make_phone: MakePhone, demo: Simulator, inserted: dict[str, int], kept: int
+) -> None:
+    alice = make_phone("alice", staged=True)
+    alice.agree(CODE)
+    demo.faults["api/certificate"] = answer_json(200, {"certificate": certificate(None)})
+    demo.faults["v1/publish"] = answer_json(200, {"revisionToken": "AAAA", **inserted})
+    assert alice.upload().keys_taken == kept
+    assert len(alice.receipts()) == kept
 
 
 def kept(phone: Phone, number: int, *, end_days_ago: float, now: float) -> None:

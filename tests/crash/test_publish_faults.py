@@ -192,11 +192,11 @@ class Onlooker:
             self.stage.files()
             self.log.check_phone(REGION)
         for name in self.stage.storage.names(EXPOSURES):
-            if not name.endswith(".zip"):
+            if not name.endswith((".zip", ".compact")):
                 continue
             content = self.stage.fetch(name)
             digest = sha256(content).hexdigest()
-            if name not in self.digests:
+            if name not in self.digests and name.endswith(".zip") and "/daily/" not in name:
                 file, _, _ = read_zip(content)
                 self.published.update((key.key_data, False) for key in file.keys)
                 self.published.update((key.key_data, True) for key in file.revised_keys)

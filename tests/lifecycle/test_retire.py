@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from registry.errors import PublishingFailed
 from registry.lifecycle.activity import acts_of, check_all_chains, due_anchor, record_operators_act
 from registry.lifecycle.counts import CountKind, count_one, counts
-from registry.lifecycle.retire import RetiredCollecting, retire_issuing
+from registry.lifecycle.retire import RECALL_DAYS, RetiredCollecting, retire_issuing
 from registry.models import (
     Authority,
     Authorization,
@@ -28,6 +28,8 @@ from registry.models import (
     IssuingChaff,
     Official,
     PortalSession,
+    RecalledUpload,
+    RecallOrder,
     Shelf,
     SignInLink,
     VerificationCode,
@@ -135,6 +137,43 @@ def test_acts_are_on_record_for_a_year(issuing_session: Session, clock: FakeCloc
     with transaction(issuing_session) as session:
         assert retire_issuing(session, clock()).authorizations == 1
     assert issuing_session.scalars(select(Authorization.id)).all() == ["act-1"]
+
+
+def test_sealed_handles_go_when_no_key_can_be_left_and_orders_after_a_year(
+    issuing_session: Session, clock: FakeClock
+) -> None:
+    today = utc_date(clock())
+    with transaction(issuing_session) as session:
+        session.add(Authority(id="a", name="A", certificate_issuer="i", certificate_audience="u"))
+        session.flush()
+        for days in (RECALL_DAYS - 1, RECALL_DAYS):
+            stated_on = today - timedelta(days=days)
+            session.add(
+                Authorization(
+                    id=f"{days}",
+                    authority_id="a",
+                    report_type="confirmed",
+                    stated_on=stated_on,
+                    recall_sealed=bytes(64),
+                )
+            )
+        for days in (364, 365):
+            session.add(
+                RecallOrder(
+                    id=f"{days}",
+                    authority_id="a",
+                    authorization_id="x",
+                    reason="mistake",
+                    state="done",
+                    asked_on=today - timedelta(days=days),
+                )
+            )
+    with transaction(issuing_session) as session:
+        gone = retire_issuing(session, clock())
+    assert (gone.recall_handles, gone.recall_orders) == (1, 1)
+    sealed = select(Authorization.id).where(Authorization.recall_sealed.is_not(None))
+    assert issuing_session.scalars(sealed).all() == [f"{RECALL_DAYS - 1}"]
+    assert issuing_session.scalars(select(RecallOrder.id)).all() == ["364"]
 
 
 def test_chains_anchors_and_counts_go_after_a_year_and_a_chain_goes_on_from_its_head(
@@ -288,10 +327,12 @@ def test_answers_go_when_they_expire_and_chaff_always(stage: Publishing) -> None
         session.add(CollectedAnswer(lookup_id=b"1", sealed=b"", expires_at_interval=NOON))
         session.add(CollectedAnswer(lookup_id=b"2", sealed=b"", expires_at_interval=NOON + 1))
         session.add(CollectingChaff(noise=b"x"))
+        session.add(RecalledUpload(mark=b"1", expires_at_interval=NOON))
+        session.add(RecalledUpload(mark=b"2", expires_at_interval=NOON + 1))
     outcome = stage.retire()
-    assert (outcome.answers, outcome.chaff) == (1, 1)
+    assert (outcome.answers, outcome.chaff, outcome.recall_marks) == (1, 1, 1)
     outcome = stage.retire()
-    assert (outcome.answers, outcome.chaff) == (0, 0)
+    assert (outcome.answers, outcome.chaff, outcome.recall_marks) == (0, 0, 0)
 
 
 def test_retirement_waits_while_a_publisher_is_at_work(stage: Publishing) -> None:

@@ -279,9 +279,7 @@ def policies(draw: st.DrawFn) -> WitnessPolicy:
     split = draw(st.integers(0, len(names)))
     url = st.none() | st.sampled_from(["https://a.example/", "x"])
     logs = [PolicyLog(log_key(number), draw(url)) for number in range(draw(st.integers(0, 3)))]
-    seen = [
-        PolicyWitness(name, witness_key(number), draw(url)) for number, name in enumerate(names[:split])
-    ]
+    seen = [PolicyWitness(name, witness_key(number), draw(url)) for number, name in enumerate(names[:split])]
     free, groups = names[:split], []
     for group in names[split:]:
         if not free:

@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from registry.errors import Malformed, StorageUnavailable
-from registry.storage import Storage
+from registry.storage import PIECE_BYTES, Storage
 from registry.storage.local import LocalStorage
 from registry.storage.s3 import WHOLE_IN_MEMORY_BYTES, S3Storage
 from registry.storage.served_folder import ServedFolder
@@ -133,6 +133,23 @@ def test_a_long_file_goes_in_and_comes_out_in_pieces(storage: Storage) -> None:
         file.seek(3)
         assert file.read(4) == content[3:7]
     assert storage.read(NAME) == content
+
+
+class Watched(BytesIO):
+    """Remembers the most that was ever asked of it at once."""
+
+    most = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        piece = super().read(size)
+        self.most = max(self.most, len(piece))
+        return piece
+
+
+def test_a_long_file_is_never_in_memory_whole(storage: Storage) -> None:
+    source = Watched(bytes(LONG))
+    assert storage.put_new_file(NAME, source) is True
+    assert 0 < source.most <= PIECE_BYTES
 
 
 def test_a_short_file_and_an_empty_one_go_in_too(storage: Storage) -> None:

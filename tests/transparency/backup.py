@@ -1,8 +1,9 @@
-"""A backup of the collecting database, to be restored when time has gone on."""
+"""A backup of a database, to be restored when time has gone on; of the collecting one unless told."""
 
 from typing import Any
 
 from sqlalchemy import Engine, delete, insert, select
+from sqlalchemy.orm import DeclarativeBase
 
 from registry.models import CollectingBase
 
@@ -10,8 +11,8 @@ from registry.models import CollectingBase
 class Backup:
     """Every row as it was when this was made."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._tables = CollectingBase.metadata.sorted_tables
+    def __init__(self, engine: Engine, base: type[DeclarativeBase] = CollectingBase) -> None:
+        self._tables = base.metadata.sorted_tables
         with engine.connect() as connection:
             self._rows: list[list[dict[str, Any]]] = [
                 [dict(row) for row in connection.execute(select(table)).mappings()] for table in self._tables

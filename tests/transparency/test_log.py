@@ -4,9 +4,10 @@ from dataclasses import replace
 from hashlib import sha256
 
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import delete, func, select, update
 
-from registry.errors import ConfigurationError, LogForked, StorageConflict
+from registry.errors import ConfigurationError, LogForked, LogSetBack, StorageConflict
+from registry.lifecycle.publish.policy import PHONES_TOLERATE_SECONDS
 from registry.lifecycle.shelves import open_shelves
 from registry.models import (
     Batch,
@@ -19,7 +20,12 @@ from registry.models import (
     transaction,
 )
 from registry.protocol.checkpoint import Checkpoint
-from registry.protocol.index import LOG_CHECKPOINT_PATH, shard_checkpoint_path, shard_tile_path
+from registry.protocol.index import (
+    LOG_CHECKPOINT_PATH,
+    shard_checkpoint_path,
+    shard_signed_path,
+    shard_tile_path,
+)
 from registry.protocol.leaves import ActivityLeaf, BatchLeaf, IndexLeaf, KeyLeaf, PolicyLeaf, leaf_type
 from registry.protocol.manifest import decode_manifest
 from registry.protocol.receipt import receipt_leaves
@@ -39,6 +45,7 @@ from tests.publishing import (
     key_ending,
     new_signer,
 )
+from tests.transparency.backup import Backup
 from tests.transparency.public_log import PublicLog
 
 
@@ -176,10 +183,12 @@ def test_the_trust_note_is_renewed_at_half_of_its_life(stage: Publishing, public
     public_log.check(REGION)
 
 
-class FakeAnchors:
+class FakeActs:
     def __init__(self) -> None:
         self.commitment: bytes | None = None
         self.places: list[tuple[int, int]] = []
+        self.lost: list[tuple[int, int]] = []
+        self.policies: list[int] = []
 
     def due(self, now: float) -> bytes | None:
         return self.commitment
@@ -187,12 +196,18 @@ class FakeAnchors:
     def logged(self, now: float, year: int, number: int) -> None:
         self.places.append((year, number))
 
+    def passed_over(self, now: float, year: int, number: int) -> None:
+        self.lost.append((year, number))
+
+    def policy_changed(self, now: float, sequence: int) -> None:
+        self.policies.append(sequence)
+
 
 def test_the_days_anchor_is_logged_once_even_if_nobody_noted_it(
     stage: Publishing, public_log: PublicLog
 ) -> None:
-    anchors = FakeAnchors()
-    stage.log = replace(stage.log, anchors=anchors)
+    anchors = FakeActs()
+    stage.log = replace(stage.log, acts=anchors)
     anchors.commitment = sha256(b"heads of monday").digest()
     for _ in range(3):
         stage.publish()
@@ -202,12 +217,96 @@ def test_the_days_anchor_is_logged_once_even_if_nobody_noted_it(
     assert len(numbers) == 1
     assert anchors.places == [(2026, numbers[0])] * 3, "told again each time, for it may have been lost"
     anchors.commitment = None
-    stage.clock.advance(HOUR)
+    stage.clock.advance(DAY)
     stage.publish()
     anchors.commitment = sha256(b"heads of tuesday").digest()
     stage.publish()
     assert types(public_log).count("activity") == 2
+    assert anchors.lost == []
     public_log.check(REGION)
+
+
+def test_a_day_that_has_an_anchor_gets_no_other_and_its_acts_are_told(
+    stage: Publishing, public_log: PublicLog
+) -> None:
+    """The acts' database came back from a backup of the morning: it makes another commitment of the day."""
+    acts = FakeActs()
+    stage.log = replace(stage.log, acts=acts)
+    acts.commitment = sha256(b"heads of monday").digest()
+    stage.publish()
+    number = types(public_log).index("activity")
+    acts.commitment = sha256(b"heads of monday, after a backup was restored").digest()
+    for _ in range(2):
+        stage.clock.advance(HOUR)
+        stage.publish()
+    assert types(public_log).count("activity") == 1
+    assert acts.places == [(2026, number)]
+    assert acts.lost == [(2026, number)] * 2
+    # So it is too when the log's own database is the one that was lost.
+    backup = Backup(stage.engine)
+    stage.clock.advance(DAY)
+    acts.commitment = sha256(b"heads of tuesday").digest()
+    stage.publish()
+    backup.restore(stage.engine)
+    acts.commitment = sha256(b"heads of tuesday, of another backup").digest()
+    with pytest.raises(LogSetBack):
+        stage.publish()
+    stage.clock.advance(HOUR)
+    stage.publish()
+    assert types(public_log).count("activity") == 2
+
+
+def test_a_change_of_policy_is_put_on_record_and_a_renewal_is_not(stage: Publishing) -> None:
+    acts = FakeActs()
+    stage.log = replace(stage.log, acts=acts)
+    for _ in range(2):
+        stage.publish()
+        stage.clock.advance(HOUR)
+    assert acts.policies == [1]
+    stage.publish(policy=replace(HOURLY, floor=2))
+    assert acts.policies == [1, 2]
+    stage.clock.advance(16 * DAY)  # half of the note's life
+    stage.publish(policy=replace(HOURLY, floor=2))
+    with stage.new_session() as session:
+        assert session.scalar(select(func.max(TrustFile.sequence))) == 3
+    assert acts.policies == [1, 2]
+
+
+@pytest.mark.parametrize("step", [60, 20 * 60, PHONES_TOLERATE_SECONDS])
+def test_after_a_small_step_of_the_clock_back_no_index_leaf_is_older_than_the_one_before(
+    stage: Publishing, public_log: PublicLog, step: int
+) -> None:
+    stage.publish()
+    stage.clock.advance(HOUR)
+    stage.publish()
+    stage.clock.advance(-step)
+    stage.publish(policy=replace(HOURLY, floor=2))  # there is something new to say
+    stage.clock.advance(DAY)
+    stage.publish(policy=replace(HOURLY, floor=2))
+    times = [leaf.issued_at for leaf in public_log.leaves() if isinstance(leaf, IndexLeaf)]
+    assert len(times) == 4
+    assert times == sorted(times)
+    public_log.check(REGION)
+
+
+def test_a_clock_that_is_further_behind_appends_nothing_and_says_so(
+    stage: Publishing, public_log: PublicLog
+) -> None:
+    stage.publish()
+    stage.clock.advance(HOUR)
+    stage.collect([key_ending(NOON - 144, 1)])
+    stage.publish()
+    size = public_log.checkpoint().size
+    stage.collect([key_ending(NOON - 144, 2)])
+    stage.clock.advance(-PHONES_TOLERATE_SECONDS - 1)
+    outcome = stage.publish(policy=replace(HOURLY, floor=2))
+    assert (outcome.clock_behind, outcome.windows_sealed) == (True, 0)
+    stage.retire()
+    assert public_log.checkpoint().size == size
+    stage.clock.advance(PHONES_TOLERATE_SECONDS + 1 + HOUR)
+    assert stage.publish().clock_behind is False
+    public_log.check(REGION)
+    assert len(stage.published()) == 2
 
 
 def test_an_index_leaf_covers_every_region_and_one_in_trouble_keeps_its_last(
@@ -281,6 +380,7 @@ def test_keys_that_did_not_begin_the_shard_sign_nothing(stage: Publishing, publi
         stage.publish()
     stage.storage.delete(LOG_CHECKPOINT_PATH)
     stage.storage.delete(shard_checkpoint_path(2026))
+    stage.storage.delete(shard_signed_path(2026))
     with pytest.raises(ConfigurationError, match="are not those that"):
         stage.publish()
     stage.log = own

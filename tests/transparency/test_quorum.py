@@ -104,6 +104,7 @@ def test_when_the_time_has_run_out_it_goes_out_and_is_flagged(
     assert cosigners(stage, witnesses) == {}
     for one in witnesses.by_name.values():
         one.is_down = False
+    stage.clock.advance(4)  # they failed twice
     outcome = stage.publish()
     assert (outcome.unwitnessed, outcome.failed_open) == (False, False)
     assert len(cosigners(stage, witnesses)) == 3, "who lagged is given a proof from where it stood"
@@ -227,6 +228,108 @@ def test_a_witness_that_holds_another_tree_stops_all_signing_until_it_is_explain
     stage.publish()
     public_log.check(REGION)
     assert set(cosigners(stage, witnesses)) == {"one", "three"}
+
+
+def set_back(stage: Publishing) -> dict[str, bytes]:
+    """Publish, then set database and files back to before, as a machine's snapshot does. The newer files."""
+    backup, files = Backup(stage.engine), {name: stage.fetch(name) for name in stage.storage.names("")}
+    stage.clock.advance(HOUR)
+    stage.collect([key_ending(NOON - 144, 1)])
+    stage.publish()
+    newer = {name: stage.fetch(name) for name in stage.storage.names("")}
+    for name in newer:
+        stage.storage.delete(name)
+    for name, content in files.items():
+        stage.storage.put_new(name, content)
+    backup.restore(stage.engine)
+    stage.collect([key_ending(NOON - 144, 1)])
+    return newer
+
+
+def test_a_witness_that_was_ahead_and_falls_silent_still_stops_all_signing(
+    stage: Publishing, public_log: PublicLog, witnesses: Witnesses
+) -> None:
+    stage.publish()
+    newer = set_back(stage)
+    with pytest.raises(LogSetBack, match="witness one has cosigned 11 leaves"):
+        stage.publish()
+    files = {name: stage.fetch(name) for name in stage.storage.names("")}
+    for one in witnesses.by_name.values():
+        one.is_down = True
+    for _ in range(3):
+        stage.clock.advance(HOUR)
+        with pytest.raises(LogSetBack, match=r"witness one has cosigned 11 .* no answer"):
+            stage.publish()
+        with pytest.raises(LogSetBack):
+            stage.retire()
+    assert {name: stage.fetch(name) for name in stage.storage.names("")} == files
+    assert (log_size(stage), len(stage.batches())) == (9, 1)
+    for name, content in newer.items():
+        stage.storage.replace(name, content)
+    with pytest.raises(LogSetBack, match="are back from our own tiles"):
+        stage.publish()
+    with pytest.raises(LogSetBack, match="has cosigned 11 leaves"):
+        stage.publish()  # what they hold is back, but none of them has said so
+    for one in witnesses.by_name.values():
+        one.is_down = False
+    stage.clock.advance(HOUR)
+    stage.publish()
+    public_log.check(REGION)
+    with stage.new_session() as session:
+        assert session.scalars(select(WitnessState.name).where(WitnessState.ahead.is_not(None))).all() == []
+
+
+def test_a_witness_that_refused_and_falls_silent_still_stops_all_signing(
+    stage: Publishing, public_log: PublicLog, witnesses: Witnesses
+) -> None:
+    stage.publish()
+    origin = public_log.checkpoint().origin
+    held = witnesses["two"].held[origin]
+    witnesses["two"].held[origin] = replace(held, root=bytes(32))
+    stage.clock.advance(HOUR)
+    with pytest.raises(LogForked, match="witness two refuses"):
+        stage.publish()
+    before = pointers(stage)
+    witnesses["two"].is_down = True
+    for _ in range(3):
+        stage.clock.advance(HOUR)
+        with pytest.raises(LogForked, match=r"witness two refuses .* no answer"):
+            stage.publish()
+    assert (log_size(stage), pointers(stage)) == (9, before)
+    # It was the witness that was wrong, and it has been mended.
+    witnesses["two"].is_down = False
+    witnesses["two"].held[origin] = held
+    stage.clock.advance(HOUR)
+    stage.publish()
+    public_log.check(REGION)
+    assert set(cosigners(stage, witnesses)) == {"one", "two", "three"}
+
+
+def test_while_the_quorum_lacks_only_who_has_not_cosigned_is_asked_and_ever_more_rarely(
+    stage: Publishing, witnesses: Witnesses
+) -> None:
+    stage.publish()
+    stage.clock.advance(HOUR)
+    stage.collect([key_ending(NOON - 144, 1)])
+    witnesses["one"].is_down = witnesses["two"].is_down = True
+    asked = {name: one.asked for name, one in witnesses.by_name.items()}
+    assert stage.publish().unwitnessed is True
+    assert witnesses["one"].asked == asked["one"] + 1, "who did not answer is not asked again in the same run"
+    assert witnesses["three"].asked == asked["three"] + 2, "about the signed head, and about the new one"
+    asked = {name: one.asked for name, one in witnesses.by_name.items()}
+    began, tries = stage.clock(), []
+    for second in (1, 2, 5, 6, 13, 14, 29, 30, 61, 62, 125, 126, 253, 254, 509, 510):
+        stage.clock.now = began + second
+        stage.publish()
+        if witnesses["one"].asked > asked["one"]:
+            asked["one"] = witnesses["one"].asked
+            tries.append(second)
+    assert tries == [2, 6, 14, 30, 62, 126, 254, 510]
+    assert witnesses["three"].asked == asked["three"]
+    for _ in range(6):
+        stage.clock.advance(10 * MINUTE)
+        stage.publish()
+    assert witnesses["one"].asked - asked["one"] == 6, "never more rarely than the heartbeat"
 
 
 def test_a_witness_with_an_ml_dsa_key_stands_in_the_checkpoint_and_not_in_phones_proofs(

@@ -19,10 +19,12 @@ from registry.protocol.index import (
     EXPOSURES,
     LOG_CHECKPOINT_PATH,
     shard_checkpoint_path,
+    shard_signed_path,
     shard_tile_path,
 )
 from registry.protocol.keys import ReportType
 from registry.protocol.tiles import Tile
+from registry.storage import Storage
 from tests.clock import NOON_OF_JUNE_15
 from tests.publishing import (
     AUTHORITY,
@@ -38,8 +40,22 @@ from tests.publishing import (
 )
 from tests.transparency.backup import Backup, wipe
 from tests.transparency.public_log import PublicLog
+from tests.transparency.witness_of_tests import Witnesses
 
 END = int(NOON_OF_JUNE_15)
+
+
+class StoringThenFailing(FailingStorage):
+    """Dies right after `path` was stored."""
+
+    def __init__(self, storage: Storage, path: str) -> None:
+        super().__init__(storage, lambda _call, _path: False, OSError())
+        self.path = path
+
+    def replace(self, path: str, content: bytes) -> None:
+        super().replace(path, content)
+        if path == self.path:
+            raise OSError(5, "power")
 
 
 def publish_one(stage: Publishing, number: int, *regions: str) -> None:
@@ -376,6 +392,86 @@ def test_a_backup_from_before_the_years_turn_is_led_into_the_new_year(
     stage.publish()
     public_log.check(REGION)
     assert stage.published() == {(key_ending(NOON, n).key_data, False): 1 for n in (1, 2, 3)}
+
+
+def test_a_backup_of_before_a_head_that_waits_for_its_quorum_is_mended_from_our_own_tiles(
+    stage: Publishing, public_log: PublicLog
+) -> None:
+    """One witness has cosigned it, no pointer leads to it, and the database is set back to before it."""
+    witnesses = Witnesses(stage.clock, "one", "two", quorum=2)
+    stage.log = replace(stage.log, **witnesses.settings())
+    publish_one(stage, 1)
+    shown = public_log.checkpoint()
+    backup = Backup(stage.engine)
+    witnesses["two"].is_down = True
+    stage.collect([key_ending(NOON - 144, 2)])
+    assert stage.publish().unwitnessed is True
+    assert public_log.checkpoint() == shown
+    held = witnesses["one"].held[shown.origin]
+    backup.restore(stage.engine)
+
+    with pytest.raises(LogSetBack, match=r"has 11 published leaves.*are back from our own tiles"):
+        stage.publish()
+    with stage.new_session() as session:
+        shard = session.get_one(LogShard, 2026)
+        assert (shard.size, shard.root, shard.published_size) == (held.size, held.root, shown.size)
+    stage.clock.advance(HOUR)
+    witnesses["two"].is_down = False
+    outcome = stage.publish()
+    assert (outcome.unwitnessed, outcome.failed_open) == (False, False)
+    public_log.check(REGION)
+    assert stage.published() == {(key_ending(NOON, n).key_data, False): 1 for n in (1, 2)}
+
+
+def test_a_note_that_was_stored_and_not_committed_is_the_head_of_the_next_run(
+    stage: Publishing, public_log: PublicLog
+) -> None:
+    publish_one(stage, 1)
+    stage.collect([key_ending(NOON - 144, 2)])
+    with pytest.raises(OSError, match="power"):
+        stage.publish(storage=StoringThenFailing(stage.storage, shard_signed_path(2026)))
+    signed = stage.fetch(shard_signed_path(2026))
+    assert stage.fetch(LOG_CHECKPOINT_PATH) != signed
+    with stage.new_session() as session:
+        assert session.get_one(LogShard, 2026).checkpoint != signed
+    stage.publish()
+    assert stage.fetch(LOG_CHECKPOINT_PATH) == signed, "the very note: this size is signed once"
+    public_log.check(REGION)
+    assert stage.published() == {(key_ending(NOON, n).key_data, False): 1 for n in (1, 2)}
+
+
+def test_a_tile_is_not_written_over_unless_it_is_shown_that_nobody_has_signed_it(stage: Publishing) -> None:
+    publish_one(stage, 1)
+    backup = Backup(stage.engine)
+    files = {path: stage.fetch(path) for path in stage.storage.names("log/") if "/tile/" not in path}
+    publish_one(stage, 2)
+    publish_one(stage, 3)
+    newer = {path: stage.fetch(path) for path in stage.storage.names("log/") if "/tile/" in path}
+    # Database and checkpoints of before, and the tiles of after: somebody copied what he found.
+    backup.restore(stage.engine)
+    for path, content in files.items():
+        stage.storage.replace(path, content)
+    stage.storage.delete(shard_signed_path(2026))
+    for _ in range(2):
+        with pytest.raises(StorageConflict, match="cannot be shown that nobody has signed them"):
+            stage.publish()
+    assert newer.items() <= public_files(stage).items()
+    assert stage.storage.read(shard_signed_path(2026)) is None
+
+
+def test_years_that_were_skipped_are_looked_into_when_the_current_checkpoint_is_gone(
+    stage: Publishing, public_log: PublicLog
+) -> None:
+    publish_one(stage, 1)
+    backup = Backup(stage.engine)
+    stage.clock.advance(2 * 366 * DAY)
+    stage.publish()
+    assert public_log.years() == [2026, 2028]
+    stage.clock.advance(2 * 366 * DAY)
+    backup.restore(stage.engine)
+    stage.storage.delete(LOG_CHECKPOINT_PATH)
+    with pytest.raises(LogSetBack, match="keys/2028 has"):
+        stage.publish()
 
 
 def test_keys_of_another_registry_cannot_take_the_folder_over(stage: Publishing) -> None:

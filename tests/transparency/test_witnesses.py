@@ -336,7 +336,7 @@ def test_no_answer_is_said_to_be_none(log: ShownLog) -> None:
         raise FetchFailed("no answer from w1: ConnectionError")
 
     report, _ = ask_one(log, gone)
-    assert report.error == "no answer from w1: ConnectionError; the next run asks again"
+    assert report.error == "no answer from w1: ConnectionError; it is asked again"
 
 
 def test_a_bug_in_the_sender_costs_one_witness_and_not_all(log: ShownLog) -> None:
@@ -347,7 +347,7 @@ def test_a_bug_in_the_sender_costs_one_witness_and_not_all(log: ShownLog) -> Non
     (one, two), _ = ask(
         log, {f"{URL}/add-checkpoint": broken, "https://w2.example/add-checkpoint": cosigning(W2)}, policy
     )
-    assert one.error == "sending failed: ZeroDivisionError; the next run asks again"
+    assert one.error == "sending failed: ZeroDivisionError; it is asked again"
     assert len(two.lines) == 1
 
 
@@ -470,7 +470,7 @@ def test_one_that_hangs_costs_only_itself(log: ShownLog) -> None:
         monotonic=monotonic,
     )
     end.set()
-    assert two.error == "no answer within 5 seconds; the next run asks again"
+    assert two.error == "no answer within 5 seconds; it is asked again"
     assert len(one.lines) == 1
 
 

@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from registry.client.monitor.memory import write_file
-from registry.client.monitor.rebuild import tile_levels
 from registry.client.monitor.shard import Shard
 from registry.client.monitor.view import LogView
 from registry.protocol.index import (
@@ -20,7 +19,7 @@ from registry.protocol.index import (
     shard_checkpoint_path,
     shard_tile_path,
 )
-from registry.protocol.tiles import MAX_LEVEL, WIDTH, Tile, encode_bundle, new_tiles, tiles_at
+from registry.protocol.tiles import MAX_LEVEL, WIDTH, Tile, encode_bundle, new_tiles, tile_levels, tiles_at
 
 
 def write_mirror(

@@ -14,9 +14,18 @@ from registry.errors import Distrusted, Malformed
 from registry.protocol.checkpoint import Checkpoint, open_checkpoint
 from registry.protocol.index import shard_checkpoint_path, shard_tile_path
 from registry.protocol.leaves import IndexLeaf, decode_leaf
-from registry.protocol.merkle import leaf_hash, tree_root
+from registry.protocol.merkle import leaf_hashes_of, tree_root
 from registry.protocol.note import VerifierKey
-from registry.protocol.tiles import MAX_LEVEL, WIDTH, Tile, decode_bundle, split_tile, tiles_at
+from registry.protocol.tiles import (
+    MAX_LEVEL,
+    WIDTH,
+    Tile,
+    decode_bundle,
+    root_of_edge,
+    split_tile,
+    tile_levels,
+    tiles_at,
+)
 
 MOST_MISSING = 20
 """Tiles that are named before the rest is not asked for: a size can be signed to exhaust its readers."""
@@ -109,7 +118,7 @@ def _read_bundles(found: Rebuilt, contents: dict[Tile, bytes]) -> tuple[list[byt
                     Fault(FaultKind.DAMAGED_LOG, shard_tile_path(found.year, tile), str(error))
                 )
     found.entries = len(entries)
-    return entries, [leaf_hash(entry) for entry in entries]
+    return entries, leaf_hashes_of(entries)
 
 
 def _hold_together(found: Rebuilt, root: bytes, contents: dict[Tile, bytes], hashes: list[bytes]) -> None:
@@ -117,7 +126,7 @@ def _hold_together(found: Rebuilt, root: bytes, contents: dict[Tile, bytes], has
     levels = tile_levels(hashes)
     expected = {tile: _slice(levels, tile) for tile in contents if tile.level is not None}
     wrong = [tile for tile, content in expected.items() if contents[tile] != content]
-    if tree_root(hashes) == root:
+    if root_of_edge(level[len(level) // WIDTH * WIDTH :] for level in levels) == root:
         for tile in wrong:
             what = "is not what the bundles below it hash to, and they lead to the signed root"
             _damaged(found, tile, what)
@@ -154,15 +163,6 @@ def _stated_hashes(contents: dict[Tile, bytes]) -> list[bytes] | None:
         ]
     except Malformed:
         return None
-
-
-def tile_levels(hashes: Sequence[bytes]) -> list[list[bytes]]:
-    """By tile level: the hashes of all complete subtrees of 256**level leaves."""
-    levels = [list(hashes)]
-    while full := len(levels[-1]) // WIDTH:
-        below = levels[-1]
-        levels.append([tree_root(below[at * WIDTH : (at + 1) * WIDTH]) for at in range(full)])
-    return levels
 
 
 def _slice(levels: Sequence[Sequence[bytes]], tile: Tile) -> bytes:

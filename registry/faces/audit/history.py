@@ -85,16 +85,10 @@ def _drawn(record: Record, now: float) -> list[Chart]:
 
 
 def _unknown(record: Record) -> list[tuple[date, float]]:
-    return [
-        (_day(batch.leaf.window_end), 1)
-        for batch in record.batches
-        if record.manifest(batch) is None
-    ]
+    return [(_day(batch.leaf.window_end), 1) for batch in record.batches if record.manifest(batch) is None]
 
 
-def _series(
-    name: str, days: tuple[date, ...], daily: Daily, total: Callable[[list[float]], float]
-) -> Series:
+def _series(name: str, days: tuple[date, ...], daily: Daily, total: Callable[[list[float]], float]) -> Series:
     return Series(name, tuple(float(total(daily[day])) for day in days))
 
 

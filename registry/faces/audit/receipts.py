@@ -4,6 +4,7 @@ Shows sums, commitments and hashes. What an auditor could join with both halves 
 docs/threat-model.md; nothing on this page joins them.
 """
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -21,8 +22,8 @@ from registry.faces.audit.paging import page_of
 from registry.faces.audit.reckoning import batches_with_manifest, receipts_of, reckon
 from registry.faces.audit.record import Record, now, this_record
 from registry.faces.audit.sign_in import access_to_receipts, require_auditor
-from registry.lifecycle.activity import acts_of, chain_heads, check_chain
-from registry.models import ActivityAnchor, ActivityEvent
+from registry.lifecycle.activity import acts_of, chain_heads, check_chain, known_heads, lost_anchors
+from registry.models import ActivityAnchor
 from registry.models import Receipt as ReceiptRow
 from registry.protocol.activity import activity_commitment, decode_heads
 from registry.protocol.leaves import ActivityLeaf
@@ -56,11 +57,15 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """A day's anchor: the leaf that holds it, and whether heads, salt and leaf agree."""
+    """A day's anchor: the leaf that holds it, and whether heads, salt and leaf agree.
+
+    `is_lost`: the leaf commits to heads that went with a database; an operator's act says so.
+    """
 
     day: date
     entry: Entry | None
     is_good: bool
+    is_lost: bool
 
 
 @pages.get("")
@@ -150,15 +155,17 @@ def _chains(session: Session) -> list[Chain]:
 
 def _anchors(session: Session, record: Record) -> list[Anchor]:
     rows = session.scalars(select(ActivityAnchor).order_by(ActivityAnchor.day.desc())).all()
-    return [_anchor(session, row, record) for row in rows]
+    known, lost = known_heads(session), lost_anchors(session)
+    return [_anchor(row, record, known, is_lost=(row.log_year, row.leaf_number) in lost) for row in rows]
 
 
-def _anchor(session: Session, row: ActivityAnchor, record: Record) -> Anchor:
+def _anchor(
+    row: ActivityAnchor, record: Record, known: Mapping[str, Collection[bytes | None]], *, is_lost: bool
+) -> Anchor:
     entry = None
     if row.log_year is not None and row.leaf_number is not None:
         entry = record.view.entry(row.log_year, row.leaf_number)
     leaf = entry.leaf if entry else None
     is_logged = isinstance(leaf, ActivityLeaf) and leaf.commitment == activity_commitment(row.salt, row.heads)
-    heads = decode_heads(row.heads)
-    kept = session.scalars(select(ActivityEvent.hash).where(ActivityEvent.hash.in_(heads.values()))).all()
-    return Anchor(row.day, entry, is_logged and set(kept) == set(heads.values()))
+    is_kept = all(head in known.get(chain, ()) for chain, head in decode_heads(row.heads).items())
+    return Anchor(row.day, entry, is_logged and is_kept, is_lost and not is_logged)

@@ -57,7 +57,8 @@ class BatchReceipts:
     """A batch's receipts: how many uploads there were, and how many decoys hide how many.
 
     `agrees`: the manifest holds exactly the commitments of the stored receipts and the decoys of the stored
-    seed. `year` and `number` name the batch's leaf.
+    seed. `is_lost`: that cannot be told, for the seed went with a database that was lost; all leaves that are
+    no stored receipt then count as decoys. `year` and `number` name the batch's leaf.
     """
 
     region: str
@@ -68,6 +69,7 @@ class BatchReceipts:
     real: int
     decoys: int
     agrees: bool
+    is_lost: bool
 
 
 def reckon(issuing: Session, collecting: Session, now: float) -> Reckoning:
@@ -130,7 +132,10 @@ def _compared(batch: Batch, real: list[bytes]) -> BatchReceipts:
         number=batch.log_number,
         real=len(real),
         decoys=len(leaves) - len(real),
-        agrees=leaves == receipt_leaves(real, batch.seed),
+        # Brought back from the public files, a batch has no seed, and perhaps not all of its receipts.
+        agrees=bool(batch.seed)
+        and leaves == receipt_leaves(real, batch.seed, decoy_users=sum(batch.decoys.values())),
+        is_lost=not batch.seed,
     )
 
 

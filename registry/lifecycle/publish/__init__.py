@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from registry.errors import ConfigurationError, NoLiveSigner
 from registry.lifecycle.publish.advancing import Advanced, advance, resume, turn_year
 from registry.lifecycle.publish.apart import Failures
-from registry.lifecycle.publish.appending import append_due, check_material
+from registry.lifecycle.publish.appending import append_due, check_material, issue_time
 from registry.lifecycle.publish.batches import PublishedBatch, finish_sealed, store_manifests
 from registry.lifecycle.publish.days import finish_days
 from registry.lifecycle.publish.policy import PUBLISH_LEASE, PublicationPolicy
@@ -68,7 +68,8 @@ class PublishOutcome:
     """What one run did. `busy`: nothing, because another publisher is at work.
 
     `clock_behind`: some region's newest window has not even begun by the clock, so that nothing is sealed
-    there until it has caught up. The operator should look at the clock.
+    there until it has caught up; or the log's newest index was issued hours ahead of it, so that nothing is
+    sealed or logged at all. The operator should look at the clock.
     `unwitnessed`: the newest checkpoint lacks its quorum, so that phones are not pointed to it yet.
     `failed_open`: it lacks its quorum and phones are pointed to it all the same, for its time has run out.
     """
@@ -205,6 +206,10 @@ def _signing_keys(session: Session, signers: Sequence[Signer], now: float) -> Ex
 
 
 def _publish_regions(run: Run, keys: ExportKeys, failures: Failures) -> PublishOutcome:
+    if issue_time(run) is None:
+        # What is sequenced already goes its way; no key is taken for a batch that could not be logged.
+        advanced = advance(run, failures)
+        return failures.tell(_outcome(0, [], advanced, clock_behind=True))
     shard = run.shard()
     if shard is not None and is_window_due(run.session, run.regions, policy=run.policy, now=run.now):
         # Before any key is taken for a batch: one that a lost database had published must not go twice.

@@ -5,6 +5,7 @@ sequenced here stands for ever, so nothing gets in that is not stored and record
 """
 
 from collections.abc import Collection, Mapping
+from datetime import date
 from typing import cast
 
 from sqlalchemy import select
@@ -13,7 +14,13 @@ from sqlalchemy.orm import Session
 from registry.errors import ConfigurationError, LogForked
 from registry.lifecycle.publish.apart import Failures
 from registry.lifecycle.publish.listing import next_index
-from registry.lifecycle.publish.material import due_trust_file, log_keys, readable_material
+from registry.lifecycle.publish.material import (
+    due_trust_file,
+    log_keys,
+    readable_material,
+    says_what_was_said,
+)
+from registry.lifecycle.publish.policy import PHONES_TOLERATE_SECONDS
 from registry.lifecycle.publish.run import Run
 from registry.models import Batch, LogKey, LogShard, RegionIndex, TrustFile, Withdrawal
 from registry.models.batch import newest_logged_batch, unlogged_batches
@@ -45,7 +52,7 @@ from registry.protocol.manifest import manifest_digest
 from registry.protocol.merkle import leaf_hash
 from registry.protocol.note import verifier_key
 from registry.protocol.trust import TrustMaterial, shard_origin, shard_year
-from registry.transparency.sequencing import Appender, entry_at, newest_index_leaf
+from registry.transparency.sequencing import Appender, entry_at, newest_index_leaf, newest_index_of_log
 
 
 def check_material(run: Run) -> None:
@@ -56,14 +63,18 @@ def check_material(run: Run) -> None:
 
 
 def append_due(run: Run, fresh: Collection[str], failures: Failures) -> bool:
-    """Sequence all that is due, with the indexes of the `fresh` regions made anew; whether anything was.
+    """Sequence all that is due, with the indexes of the `fresh` regions made anew. False: clock behind.
 
     A run without a profile issues no trust material. Other regions keep their last index, and their batches
     wait. A crash before the commit leaves nothing of it; after it, leaves that the next run signs before it
-    appends others.
+    appends others. While `issue_time` has none, nothing is appended at all.
     """
+    issued_at = issue_time(run)
+    if issued_at is None:
+        return False
     earlier = _earlier_indexes(run, {*fresh, *run.regions}, failures)
-    commitment = run.log.anchors.due(run.now) if run.log.anchors and run.profile else None
+    # The time that its index leaf will tell decides whose day it is: so monitors count.
+    commitment = run.log.acts.due(issued_at) if run.log.acts and run.profile else None
     with run.fenced() as session:
         shard, leaves = _shard_to_append_to(session, run)
         appender = Appender(session, shard)
@@ -73,13 +84,31 @@ def append_due(run: Run, fresh: Collection[str], failures: Failures) -> bool:
         places += _append_withdrawals(session, appender)
         for region in sorted(fresh):
             places += _append_batches(session, appender, region)
-        anchored = _append_anchor(appender, commitment)
-        _append_index(session, run, appender, fresh, earlier, is_due=bool(places or anchored))
-        anchor_number, year = shard.anchor_number, shard.year
-    if commitment is not None and run.log.anchors and anchor_number is not None:
+        anchored = _append_anchor(appender, commitment, utc_date(issued_at))
+        _append_index(session, run, appender, fresh, earlier, issued_at, is_due=bool(places or anchored))
+        anchor, anchor_number, year = shard.anchor, shard.anchor_number, shard.year
+    if commitment is not None and run.log.acts and anchor_number is not None:
         # A crash before this line: the commitment comes again, is found in the shard and only marked.
-        run.log.anchors.logged(run.now, year, anchor_number)
-    return appender.count > 0
+        if commitment == anchor:
+            run.log.acts.logged(issued_at, year, anchor_number)
+        else:
+            run.log.acts.passed_over(issued_at, year, anchor_number)
+    return True
+
+
+def issue_time(run: Run) -> int | None:
+    """When an index leaf that is made now says that it was issued: never before the one that precedes it.
+
+    So a clock that was corrected by a little writes no leaf that monitors would fault for ever. None if the
+    clock is behind that leaf by more than phones tolerate: then one of the two times is badly wrong, and
+    nothing may be appended until the clock has caught up.
+    """
+    newest = newest_index_of_log(run.session)
+    run.session.rollback()
+    before = newest.issued_at if newest is not None else 0
+    if before > run.now + PHONES_TOLERATE_SECONDS:
+        return None
+    return max(int(run.now), before)
 
 
 def close_shard(run: Run, year: int) -> None:
@@ -115,6 +144,9 @@ def _append_material(session: Session, run: Run, appender: Appender) -> list[int
     due = due_trust_file(session, run, trust)
     if due is not None:
         previous = None if due.sequence == 1 else _previous_digest(session, due.sequence)
+        if run.log.acts and not says_what_was_said(session, trust):
+            # The act first: no policy is shown that is not on record. The same number is recorded once.
+            run.log.acts.policy_changed(run.now, due.sequence)
         places.append(appender.add(PolicyLeaf(due.sequence, due.digest, previous)))
         session.add(due)
     return places
@@ -193,12 +225,16 @@ def _batch_leaf(batch: Batch, previous: bytes | None) -> BatchLeaf:
     )
 
 
-def _append_anchor(appender: Appender, commitment: bytes | None) -> bool:
-    """Whether a leaf was appended; not when the shard has this commitment already."""
+def _append_anchor(appender: Appender, commitment: bytes | None, day: date) -> bool:
+    """Whether a leaf was appended; not when the shard has this commitment already, or another of this day.
+
+    Another is there if the acts' database was set back since: a day has one anchor, whatever becomes of it.
+    """
     shard = appender.shard
-    if commitment is None or commitment == shard.anchor:
+    if commitment is None or commitment == shard.anchor or day == shard.anchor_day:
         return False
     shard.anchor, shard.anchor_number = commitment, appender.add(ActivityLeaf(commitment))
+    shard.anchor_day = day
     return True
 
 
@@ -221,6 +257,7 @@ def _append_index(
     appender: Appender,
     fresh: Collection[str],
     earlier: Mapping[str, bytes],
+    issued_at: int,
     *,
     is_due: bool,
 ) -> None:
@@ -238,4 +275,4 @@ def _append_index(
     before = newest_index_leaf(session, appender.shard)
     root = regions_root(digests)
     if is_due or before is None or before.root != root:
-        appender.add(IndexLeaf(int(run.now), len(digests), root, appender.shard.index_number))
+        appender.add(IndexLeaf(issued_at, len(digests), root, appender.shard.index_number))

@@ -83,7 +83,7 @@ def _finish(run: Run, keys: ExportKeys, batch: Batch) -> PublishedBatch:
     """
     shelves = shelves_of(run.session, batch.id)
     newer_than = run.policy.last_end_retired(batch.window_end)
-    with spooled(run, shelves, newer_than=newer_than) as (fresh, revised):
+    with spool_shelves(run.session, shelves, newer_than=newer_than) as (fresh, revised):
         contents = Contents(
             region=batch.region,
             start=batch.window_start,
@@ -119,12 +119,17 @@ def _finish(run: Run, keys: ExportKeys, batch: Batch) -> PublishedBatch:
 
 
 @contextmanager
-def spooled(run: Run, shelf_ids: Sequence[int], *, newer_than: int) -> Iterator[tuple[KeySpool, KeySpool]]:
-    """All keys and revised keys of these shelves that ended after the interval `newer_than`."""
+def spool_shelves(
+    session: Session, shelf_ids: Sequence[int], *, newer_than: int
+) -> Iterator[tuple[KeySpool, KeySpool]]:
+    """All keys and revised keys of these shelves that ended after the interval `newer_than`.
+
+    No transaction stays open in the block.
+    """
     with KeySpool() as fresh, KeySpool() as revised:
-        fresh.add(keys_on(run.session, shelf_ids, newer_than=newer_than))
-        revised.add(revised_keys_on(run.session, shelf_ids, newer_than=newer_than))
-        run.session.rollback()  # no transaction stays open while files are made
+        fresh.add(keys_on(session, shelf_ids, newer_than=newer_than))
+        revised.add(revised_keys_on(session, shelf_ids, newer_than=newer_than))
+        session.rollback()
         yield fresh, revised
 
 
@@ -138,7 +143,7 @@ def _record(session: Session, batch: Batch, files: list[ManifestFile]) -> bytes:
             window_start=batch.window_start,
             window_end=batch.window_end,
             files=tuple(files),
-            receipts=receipt_leaves(receipts, batch.seed),
+            receipts=receipt_leaves(receipts, batch.seed, decoy_users=sum(batch.decoys.values())),
             seed_sha256=sha256(batch.seed).digest(),
             salt=batch.salt,
             tool=f"{TOOL} {_own_version()}",

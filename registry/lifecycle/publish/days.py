@@ -10,7 +10,7 @@ from itertools import groupby
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from registry.lifecycle.publish.batches import spooled
+from registry.lifecycle.publish.batches import spool_shelves
 from registry.lifecycle.publish.files import Contents, store_files
 from registry.lifecycle.publish.run import ExportKeys, Run
 from registry.models import Batch, BatchShelf, BatchState, DayFile
@@ -64,7 +64,7 @@ def _finish(run: Run, keys: ExportKeys, windows: list[Batch]) -> None:
         )
     )
     newer_than = run.policy.last_end_retired(last.window_end)
-    with spooled(run, shelves, newer_than=newer_than) as (fresh, revised):
+    with spool_shelves(run.session, shelves, newer_than=newer_than) as (fresh, revised):
         contents = Contents(
             region=first.region,
             start=first.window_start,

@@ -92,7 +92,7 @@ def store_files(
     check_embargo(contents)
     zips = [
         _store_zip(storage, contents.name(number, GAEN_ZIP), export, keys, now)
-        for number, export in enumerate(_exports(contents, keys_per_file), start=1)
+        for number, export in enumerate(exports(contents, keys_per_file), start=1)
     ]
     return [*zips, _store_compact(storage, contents, keys)]
 
@@ -100,7 +100,7 @@ def store_files(
 # ------------------------------------------------------------ GAEN
 
 
-def _exports(contents: Contents, keys_per_file: int) -> Iterator[ExportRows]:
+def exports(contents: Contents, keys_per_file: int) -> Iterator[ExportRows]:
     """In canonical order, in as many files as it needs; revised keys fill the last ones.
 
     Each is file 1 of 1, told apart by its end: iOS ignores batch numbers, and Android takes files with the
@@ -167,9 +167,9 @@ def _says_the_same(found: ExportRows, export: ExportRows) -> bool:
 # ------------------------------------------------------------ compact
 
 
-def _store_compact(storage: Storage, contents: Contents, keys: ExportKeys) -> ManifestFile:
-    name = contents.name(1, COMPACT)
-    header = CompactHeader(
+def compact_header(contents: Contents) -> CompactHeader:
+    """What the compact file says of itself."""
+    return CompactHeader(
         region=contents.region,
         start_timestamp=contents.start,
         end_timestamp=contents.end,
@@ -178,6 +178,11 @@ def _store_compact(storage: Storage, contents: Contents, keys: ExportKeys) -> Ma
         key_count=contents.keys.count,
         revised_key_count=contents.revised_keys.count,
     )
+
+
+def _store_compact(storage: Storage, contents: Contents, keys: ExportKeys) -> ManifestFile:
+    name = contents.name(1, COMPACT)
+    header = compact_header(contents)
     with TemporaryFile() as temporary:
         file = cast("BinaryIO", temporary)
         statement = write_compact(file, header, contents.keys.chunks(), contents.revised_keys.chunks())

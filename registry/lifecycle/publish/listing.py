@@ -58,7 +58,8 @@ def next_index(
 def store_index(storage: Storage, row: RegionIndex) -> None:
     """Let the index lie under its digest. Raises StorageConflict if other bytes do."""
     path = index_digest_path(row.region, row.sha256)
-    if storage.read(path) != row.content and not storage.put_new(path, row.content):
+    # An earlier try may have stored it, and its answer been lost.
+    if not storage.put_new(path, row.content) and storage.read(path) != row.content:
         raise StorageConflict(f"{path} does not hold the bytes that its name says")
 
 

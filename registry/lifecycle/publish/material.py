@@ -63,6 +63,7 @@ def readable_material(session: Session, run: Run, shard_year: int) -> TrustMater
         witness_policy=policy_file(run, shard_year).decode(),
         sequence=before.sequence if before else 1,
         issued_at=before.issued_at if before else int(run.now),
+        decoy_population=run.policy.population.to_members() if run.policy.population else None,
     )
     trust = replace(trust, log_vkeys=tuple(dict.fromkeys(trust.log_vkeys)))
     content = encode_trust(trust)
@@ -105,6 +106,12 @@ def due_trust_file(session: Session, run: Run, trust: TrustMaterial) -> TrustFil
         issued_at=note.issued_at,
         expires_at=note.expires_at,
     )
+
+
+def says_what_was_said(session: Session, trust: TrustMaterial) -> bool:
+    """Whether `trust`, under the newest one's number, is the newest one: nothing but its time is over."""
+    before = newest_trust_file(session)
+    return before is not None and encode_trust(trust) == before.content
 
 
 def log_keys(run: Run, shard_year: int) -> list[VerifierKey]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from registry.protocol.intervals import INTERVALS_PER_DAY, interval_at
+from registry.protocol.population import PopulationModel
 
 PUBLISH_LEASE = "publish"
 """Name of the lease that everything which writes public files holds."""
@@ -25,6 +26,8 @@ class PublicationPolicy:
     retention_days: int = 21
     floor: int = 0
     index_life_seconds: int = 86_400
+    population: PopulationModel | None = None
+    """Whom decoy users are drawn from; None draws none, and then a batch without keys has no file."""
     lease_seconds: int = 300
     keys_per_file: int = 500_000
 

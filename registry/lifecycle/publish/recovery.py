@@ -22,21 +22,33 @@ from registry.lifecycle.publish.reimport import Missing, bring_back
 from registry.lifecycle.publish.run import Run
 from registry.models import LogShard
 from registry.protocol.checkpoint import Checkpoint, decode_checkpoint, open_checkpoint
-from registry.protocol.index import LOG_CHECKPOINT_PATH, shard_checkpoint_path, shard_tile_path
+from registry.protocol.index import (
+    LOG_CHECKPOINT_PATH,
+    shard_checkpoint_path,
+    shard_signed_path,
+    shard_tile_path,
+)
 from registry.protocol.intervals import utc_date
 from registry.protocol.leaves import Leaf, OpenLeaf, decode_leaf
 from registry.protocol.merkle import CompactRange, leaf_hash
 from registry.protocol.note import Note, decode_note, encode_note, verifier_key
 from registry.protocol.tiles import WIDTH, Tile, decode_bundle, tiles_at
 from registry.protocol.trust import shard_year
-from registry.transparency.heads import lay_out_again
+from registry.transparency.heads import adopt_signed, lay_out_again
 from registry.transparency.layout import first_of_bundle, stored_nodes, stored_root, tile_fetcher
 from registry.transparency.notes import write_changed
+from registry.transparency.witnessing import check_not_halted
+
+EARLIEST_YEAR = 2020
+"""No log is older: before it there was nothing to publish."""
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A checkpoint that lies among our public files, signed by our own keys of its year."""
+    """A checkpoint that lies among our public files, signed by our own keys of its year.
+
+    Phones need not have been pointed to it: what was signed counts, whoever has seen it.
+    """
 
     year: int
     checkpoint: Checkpoint
@@ -53,32 +65,62 @@ def check_not_set_back(run: Run) -> None:
     """Compare the database's head with what was published; mend what can be mended.
 
     Raises LogSetBack, after the missing leaves were brought back, if the public files are ahead; LogForked if
-    they are another log's or another tree's; StorageConflict if they cannot be read. Public files that are
-    behind are laid out again from the database, and nothing is raised.
+    they are another log's or another tree's; StorageConflict if they cannot be read; and what
+    `check_not_halted` raises while a witness stops the log. Public files that are behind are laid out again
+    from the database, and nothing is raised.
     """
     shard = run.shard()
-    published = _newest_published(run, shard)
-    position = (shard.year, shard.size) if shard else (0, 0)
-    if published is not None and published.position > position:
-        _bring_back(run, shard, published)
+    found = _all_published(run, shard)
+    published = max(found, key=lambda one: one.position, default=None)
+    if published is not None and published.position > _position(shard):
+        if not _adopt(run, shard, published):
+            _bring_back(run, shard, published)
+        shard = run.shard()
     if shard is None:
         return
-    if published is not None:
-        _refuse_another_tree(run, shard, published)
+    for one in found:
+        _refuse_another_tree(run, shard, one)
     if published is not None and published.year < shard.year:
         _restore_past_shards(run, shard)
     if shard.size:
         _restore_right_edge(run, shard, published)
+    check_not_halted(run)
 
 
-def _newest_published(run: Run, shard: LogShard | None) -> Published | None:
-    """The farthest of the checkpoints that lie where ours would. One that is damaged counts as not there."""
-    paths = [LOG_CHECKPOINT_PATH, shard_checkpoint_path(utc_date(run.now).year)]
-    if shard is not None:
-        # A crash may have come between the year's checkpoint and the current one.
-        paths += [shard_checkpoint_path(shard.year), shard_checkpoint_path(shard.year + 1)]
-    found = [one for path in dict.fromkeys(paths) if (one := _published_at(run, path)) is not None]
-    return max(found, key=lambda one: one.position, default=None)
+def _position(shard: LogShard | None) -> tuple[int, int]:
+    return (shard.year, shard.size) if shard else (0, 0)
+
+
+def _all_published(run: Run, shard: LogShard | None) -> list[Published]:
+    """Every checkpoint that lies where one of ours would, of years that there can be more of than we know.
+
+    One that is damaged counts as not there.
+    """
+    this_year = utc_date(run.now).year
+    known = shard.year if shard is not None else EARLIEST_YEAR
+    # Years may have been skipped, and the clock may be wrong either way.
+    years = range(min(known, this_year), max(known, this_year) + 2)
+    paths = [LOG_CHECKPOINT_PATH, *(path for year in years for path in _paths_of(year))]
+    return [one for path in paths if (one := _published_at(run, path)) is not None]
+
+
+def _paths_of(year: int) -> tuple[str, str]:
+    return shard_checkpoint_path(year), shard_signed_path(year)
+
+
+def _newest_of(run: Run, year: int) -> Published:
+    """The farthest checkpoint of the shard. Raises StorageConflict if there is none."""
+    found = [one for path in _paths_of(year) if (one := _published_at(run, path)) and one.year == year]
+    if not found:
+        raise StorageConflict(f"{shard_checkpoint_path(year)} is gone or damaged")
+    return max(found, key=lambda one: one.position)
+
+
+def _adopt(run: Run, shard: LogShard | None, published: Published) -> bool:
+    """Whether the note is of leaves that this very database has sequenced: a crash kept it from knowing."""
+    if shard is None or shard.year != published.year:
+        return False
+    return adopt_signed(run, shard, published.checkpoint, published.own_note)
 
 
 def _published_at(run: Run, path: str) -> Published | None:
@@ -197,9 +239,7 @@ def _bring_back(run: Run, shard: LogShard | None, published: Published) -> None:
 def _missing(run: Run, shard: LogShard | None, target: Published) -> Iterator[Missing]:
     """Leaves that the database lacks, shard by shard up to the published one, each led to its signed root."""
     for year in _years(run, shard, target):
-        published = target if year == target.year else _published_at(run, shard_checkpoint_path(year))
-        if published is None:
-            raise StorageConflict(f"{shard_checkpoint_path(year)} is gone or damaged")
+        published = target if year == target.year else _newest_of(run, year)
         known = shard if shard is not None and shard.year == year else None
         yield _missing_of(run, known, published)
 
@@ -219,7 +259,9 @@ def _missing_of(run: Run, known: LogShard | None, published: Published) -> Missi
     entries = _read_entries(run, year, size, checkpoint.size)
     if frontier.extended(leaf_hash(entry) for entry in entries).root() != checkpoint.root:
         raise StorageConflict(f"the bundles of log/{year} do not lead to the root that was published")
-    return Missing(year, checkpoint, published.own_note, size, tuple(entries))
+    shown = _published_at(run, shard_checkpoint_path(year))
+    shown_size = shown.checkpoint.size if shown is not None and shown.year == year else 0
+    return Missing(year, checkpoint, published.own_note, size, tuple(entries), shown_size)
 
 
 def _years(run: Run, shard: LogShard | None, target: Published) -> list[int]:
@@ -236,10 +278,7 @@ def _years(run: Run, shard: LogShard | None, target: Published) -> list[int]:
 
 
 def _first_leaf(run: Run, year: int) -> Leaf:
-    published = _published_at(run, shard_checkpoint_path(year))
-    if published is None:
-        raise StorageConflict(f"{shard_checkpoint_path(year)} is gone or damaged")
-    return decode_leaf(_read_entries(run, year, 0, 1, published.checkpoint.size)[0])
+    return decode_leaf(_read_entries(run, year, 0, 1, _newest_of(run, year).checkpoint.size)[0])
 
 
 def _read_entries(run: Run, year: int, first: int, end: int, size: int | None = None) -> list[bytes]:

@@ -37,6 +37,7 @@ from registry.models import (
 from registry.models.shelf import region_set_of, regions_of_set
 from registry.protocol.checkpoint import Checkpoint
 from registry.protocol.index import EXPOSURES, number_in_name
+from registry.protocol.intervals import utc_date
 from registry.protocol.keys import TemporaryExposureKey
 from registry.protocol.leaves import (
     ActivityLeaf,
@@ -61,6 +62,8 @@ class Missing:
     own_note: bytes
     first: int
     entries: tuple[bytes, ...]
+    published_size: int
+    """What phones were pointed to; less than the checkpoint's if that still waits for its witnesses."""
 
 
 def bring_back(run: Run, shard: LogShard | None, missing: Sequence[Missing]) -> None:
@@ -144,7 +147,8 @@ def _bring_back_shard(session: Session, part: Missing, found: Found, now: int) -
         session.add(LogEntry(year=part.year, number=number, entry=entry))
         _bring_back_leaf(session, shard, number, decode_leaf(entry), found)
     shard.size, shard.root, shard.checkpoint = part.checkpoint.size, part.checkpoint.root, part.own_note
-    shard.signed_at, shard.published_size = now, part.checkpoint.size
+    shard.signed_at, shard.waiting_since = now, now
+    shard.published_size = min(part.published_size, part.checkpoint.size)
     session.flush()
 
 
@@ -153,6 +157,8 @@ def _bring_back_leaf(session: Session, shard: LogShard, number: int, leaf: Leaf,
         case BatchLeaf():
             _bring_back_batch(session, shard.year, number, leaf, found)
         case IndexLeaf():
+            if shard.anchor_number is not None and shard.anchor_number > (shard.index_number or -1):
+                shard.anchor_day = utc_date(leaf.issued_at)
             shard.index_number = number
         case KeyLeaf():
             is_retired = leaf.action == "retired"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
+from registry.lifecycle.publish.decoys import add_decoys, group_revisions, revise_decoys
 from registry.lifecycle.publish.policy import PublicationPolicy
 from registry.models import Batch, BatchShelf, BatchState, DiagnosisKey, Receipt, Shelf, ShelfUpload
 from registry.models.batch import newest_batch
@@ -51,21 +52,34 @@ def seal_windows(session: Session, regions: Collection[str], *, policy: Publicat
         return 0
     session.add_all(batches.values())
     session.flush()
-    leaving = _leaving(session, batches, policy)
-    for shelf in leaving:
+    revise_decoys(session, batches, policy)
+    leaving, publishing = _leaving(session, batches, policy)
+    if publishing:
+        # Only now is it known whose batches go out; what is added to their shelves leaves with them.
+        group_revisions(session, {region: batches[region] for region in publishing}, policy)
+        leaving, publishing = _leaving(session, batches, policy)
+    made = add_decoys(
+        session,
+        {region: batches[region] for region in publishing},
+        {region_set: _uploads(leaving, region_set) for region_set in {one.region_set for one in leaving}},
+        policy,
+    )
+    shelves = dict([*((shelf.id, shelf.region_set) for shelf in leaving), *made])
+    for shelf_id, region_set in shelves.items():
         session.execute(
             update(Shelf)
-            .where(Shelf.id == shelf.id)
+            .where(Shelf.id == shelf_id)
             .values(is_open=False, window_end=window_end)
             .execution_options(synchronize_session=False)
         )
         session.add_all(
-            BatchShelf(batch_id=batches[region].id, shelf_id=shelf.id) for region in sorted(shelf.regions)
+            BatchShelf(batch_id=batches[region].id, shelf_id=shelf_id)
+            for region in sorted(regions_of_set(region_set))
         )
-    session.execute(delete(ShelfUpload).where(ShelfUpload.shelf_id.in_([shelf.id for shelf in leaving])))
+    session.execute(delete(ShelfUpload).where(ShelfUpload.shelf_id.in_(shelves)))
     session.flush()
     for region, batch in batches.items():
-        own = [shelf.id for shelf in leaving if region in shelf.regions]
+        own = [shelf_id for shelf_id, region_set in shelves.items() if region in regions_of_set(region_set)]
         batch.newest_key_end = newest_key_end(session, own, newer_than=policy.last_end_retired(window_end))
         _take_receipts(session, batch, own)
     return len(batches)
@@ -107,14 +121,12 @@ class _Pending:
 
 def _leaving(
     session: Session, batches: Mapping[str, Batch], policy: PublicationPolicy
-) -> list[_Pending]:
-    """The shelves that leave in this window, each in all its regions."""
+) -> tuple[list[_Pending], frozenset[str]]:
+    """The shelves that leave in this window, and the regions whose batches go out."""
     window_end = next(iter(batches.values())).window_end
     pending = _pending_shelves(session, interval_at(window_end))
     at_slots_end = {
-        region
-        for region, batch in batches.items()
-        if policy.ends_slot(batch.window_start, batch.window_end)
+        region for region, batch in batches.items() if policy.ends_slot(batch.window_start, batch.window_end)
     }
     publishing = set(batches)
     while True:
@@ -122,27 +134,30 @@ def _leaving(
         short = {
             region
             for region in publishing - at_slots_end
-            if _uploads(together, region) < max(1, policy.floor)
+            if _in_region(together, region) < max(1, policy.floor)
         }
         if not short:
-            return together
+            return together, frozenset(publishing)
         # Without these, shelves that they share with others stay as well, which may leave those short too.
         publishing -= short
 
 
-def _uploads(shelves: Sequence[_Pending], region: str) -> int:
-    """Of how many uploads there are keys for the region, at the least.
+def _in_region(shelves: Sequence[_Pending], region: str) -> int:
+    """Of how many uploads there are keys for the region, at the least."""
+    sets = {shelf.region_set for shelf in shelves if region in shelf.regions}
+    return sum(_uploads(shelves, region_set) for region_set in sets)
+
+
+def _uploads(shelves: Sequence[_Pending], region_set: str) -> int:
+    """Of how many uploads there are keys for just these regions, at the least.
 
     One may have keys that come at different times, and counts once; on shelves of one kind it has them once.
     """
-    by_kind: Counter[tuple[str, int, bool]] = Counter()
+    by_kind: Counter[tuple[int, bool]] = Counter()
     for shelf in shelves:
-        if region in shelf.regions:
-            by_kind[shelf.region_set, shelf.releasable_at, shelf.is_revision] += shelf.uploads
-    most: dict[str, int] = {}
-    for (region_set, _, _), uploads in by_kind.items():
-        most[region_set] = max(most.get(region_set, 0), uploads)
-    return sum(most.values())
+        if shelf.region_set == region_set:
+            by_kind[shelf.releasable_at, shelf.is_revision] += shelf.uploads
+    return max(by_kind.values(), default=0)
 
 
 def _pending_shelves(session: Session, at: int) -> list[_Pending]:

@@ -115,12 +115,12 @@ def test_a_compact_file_that_keeps_keys_back_is_seen(
 
 
 def test_a_day_that_keeps_keys_back_is_seen(stage: Publishing, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = days.spooled
+    honest = days.spool_shelves
 
-    def less(run: Any, shelves: Any, **rest: Any) -> Any:
-        return honest(run, shelves[:-1], **rest)
+    def less(session: Any, shelves: Any, **rest: Any) -> Any:
+        return honest(session, shelves[:-1], **rest)
 
-    monkeypatch.setattr(days, "spooled", less)
+    monkeypatch.setattr(days, "spool_shelves", less)
     half_a_day(stage)
     (day,) = stage.index().days
     assert of_files(seen(stage)) == {

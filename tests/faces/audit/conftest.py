@@ -86,5 +86,3 @@ def tree(clock: FakeClock) -> PublicTree:
 def reading(tree: PublicTree) -> Reading:
     """The pages of `tree`."""
     return Reading(tree)
-
-

@@ -139,5 +139,3 @@ def test_charts_have_titles_descriptions_and_the_same_numbers_in_a_table(
     assert "<td>15</td>" in page
     assert "2026-06-15: with keys 2" in page
     assert "2026-06-15: without keys 6" in page
-
-

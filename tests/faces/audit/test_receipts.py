@@ -5,14 +5,16 @@ import hashlib
 import html
 import json
 import re
+from datetime import UTC, datetime, time
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 from werkzeug.test import Client, TestResponse
 
 from registry.app import audit, portal
+from registry.lifecycle.activity import mark_anchor_lost
 from registry.models import (
     ActivityAnchor,
     ActivityEvent,
@@ -24,6 +26,7 @@ from registry.models import (
     transaction,
 )
 from registry.models.official import Role, new_sign_in_link
+from registry.protocol.activity import OPERATORS_CHAIN, decode_heads
 from tests.app_of_old import fresh_keys
 from tests.world import World
 
@@ -187,17 +190,13 @@ def test_more_published_than_certified_is_seen(auditor: Auditor, world: World) -
     assert "A later step counts more than an earlier one." in page
 
 
-def test_real_and_decoy_receipts_of_a_batch_are_those_of_its_manifest(
-    auditor: Auditor, world: World
-) -> None:
+def test_real_and_decoy_receipts_of_a_batch_are_those_of_its_manifest(auditor: Auditor, world: World) -> None:
     live_a_day(world)
     page = auditor.sign_in().page()
     assert re.search(r"<td>2</td><td>14</td>\s*<td><span class=\"state state-live\">agrees</span>", page)
 
 
-def test_a_receipt_slipped_in_after_sealing_makes_the_manifest_differ(
-    auditor: Auditor, world: World
-) -> None:
+def test_a_receipt_slipped_in_after_sealing_makes_the_manifest_differ(auditor: Auditor, world: World) -> None:
     live_a_day(world)
     with Session(open_database(world.settings.collecting_database_url)) as session, transaction(session):
         batch_id = session.scalars(select(Batch.id).order_by(Batch.sequence.desc())).first()
@@ -279,6 +278,49 @@ def test_an_anchor_that_is_not_the_logs_is_seen(auditor: Auditor, world: World) 
     with Session(open_database(world.settings.issuing_database_url)) as session, transaction(session):
         session.execute(update(ActivityAnchor).values(salt=bytes(32)))
     assert ">differs</span>" in auditor.page("/audit/receipts/acts")
+
+
+def test_an_anchor_agrees_when_its_chain_was_silent_until_its_acts_had_gone(
+    auditor: Auditor, world: World
+) -> None:
+    live_a_day(world)
+    url = world.settings.issuing_database_url
+    with Session(open_database(url)) as session, transaction(session):
+        session.execute(delete(ActivityEvent).where(ActivityEvent.chain != OPERATORS_CHAIN))
+    page = auditor.sign_in().page("/audit/receipts/acts")
+    assert ">agrees</span>" in page
+    assert ">differs</span>" not in page
+    with Session(open_database(url)) as session, transaction(session):
+        # The oldest go one by one: what an anchor names is then what the first kept act goes on from.
+        heads = session.scalars(select(ActivityAnchor.heads)).first()
+        assert heads is not None
+        head = decode_heads(heads)[OPERATORS_CHAIN]
+        number = session.scalars(select(ActivityEvent.number).where(ActivityEvent.hash == head)).one()
+        session.execute(delete(ActivityEvent).where(ActivityEvent.number <= number))
+    page = auditor.page("/audit/receipts/acts")
+    assert ">agrees</span>" in page
+    assert ">differs</span>" not in page
+
+
+def test_a_batch_and_an_anchor_that_were_lost_with_a_database_are_told_apart_from_forged_ones(
+    auditor: Auditor, world: World
+) -> None:
+    live_a_day(world)
+    with Session(open_database(world.settings.collecting_database_url)) as session, transaction(session):
+        session.execute(update(Batch).values(seed=b""))
+    with Session(open_database(world.settings.issuing_database_url)) as session, transaction(session):
+        day, year, number = session.execute(
+            select(ActivityAnchor.day, ActivityAnchor.log_year, ActivityAnchor.leaf_number)
+        ).one()
+        session.execute(update(ActivityAnchor).values(salt=bytes(32), log_year=None, leaf_number=None))
+        noon = datetime.combine(day, time(12), UTC).timestamp()
+        mark_anchor_lost(session, noon, year, number)
+    said = auditor.sign_in().said()
+    assert "not checkable: its seed was lost" in said
+    assert "differs" not in said
+    said = auditor.said("/audit/receipts/acts")
+    assert "lost: a backup was restored that day" in said
+    assert "differs" not in said
 
 
 def test_the_page_tells_nothing_of_a_single_person(auditor: Auditor, world: World) -> None:

@@ -117,7 +117,7 @@ def test_an_upload_that_begins_while_windows_are_sealed_goes_onto_another_shelf(
 
     @event.listens_for(stage.engine, "after_cursor_execute")
     def _commit_late(_c: Any, _k: Any, statement: str, _p: Any, _x: Any, _m: Any) -> None:
-        if statement.startswith("SELECT diagnosis_key.shelf_id, max"):
+        if statement.startswith("INSERT INTO batch_shelf"):
             stage.collect(list(uploads), regions=REGIONS)
 
     stage.publish(regions=REGIONS)

@@ -28,6 +28,7 @@ def upgrade() -> None:
         sa.Column("is_closed", sa.Boolean(), nullable=False),
         sa.Column("anchor", sa.LargeBinary(length=32), nullable=True),
         sa.Column("anchor_number", sa.BigInteger(), nullable=True),
+        sa.Column("anchor_day", sa.Date(), nullable=True),
         sa.PrimaryKeyConstraint("year", name=op.f("pk_log_shard")),
         sqlite_with_rowid=False,
     )
@@ -75,9 +76,11 @@ def upgrade() -> None:
         sa.Column("lines", sa.Text(), nullable=False),
         sa.Column("asked_at", sa.BigInteger(), nullable=False),
         sa.Column("asked_size", sa.BigInteger(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("cosigned_at", sa.BigInteger(), nullable=False),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("halted", sa.Boolean(), nullable=False),
+        sa.Column("ahead", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_witness_state")),
         sqlite_with_rowid=False,
     )
