@@ -7,10 +7,10 @@ from registry.client.monitor.batches import LoggedBatch
 from registry.errors import Distrusted, Malformed, RegistryError
 from registry.faces.audit.alarms import Alarm, alarms_of
 from registry.faces.audit.atom import CONTENT_TYPE, Entry, Feed, encode_feed, tag_uri
-from registry.faces.audit.language import HTML_LANGUAGES, page_language
 from registry.faces.audit.record import Record, now, this_record
 from registry.faces.audit.settings import this_face
 from registry.faces.audit.wording import STATES, utc
+from registry.faces.pages.language import HTML_LANGUAGES, page_language
 from registry.protocol.index import TRUST_PATH
 from registry.protocol.note import KeyKind, Note, decode_vkey, encode_note
 from registry.protocol.trust import decode_trust

@@ -14,9 +14,9 @@ from flask_babel import gettext as _
 
 from registry.delivery.spoken import spoken_words
 from registry.faces.database import db
+from registry.faces.pages.language import LANGUAGES, page_language
 from registry.faces.portal.consent import CONSENT_LANGUAGES, current_texts
 from registry.faces.portal.forms import CHANNELS, REPORT_TYPES, AuthorizationForm
-from registry.faces.portal.language import LANGUAGES, page_language
 from registry.faces.portal.settings import this_face
 from registry.faces.portal.sign_in import require_official
 from registry.lifecycle.authorize import IssuedCode, Statement, authorize, date_limits

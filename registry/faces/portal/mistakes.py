@@ -1,17 +1,12 @@
-"""Pages for what goes wrong, in the reader's language: what was asked wrongly by name, ours without detail.
-
-What is logged is the kind of a fault and where in the program it arose: never a message, which may quote a
-name, nor an address, which may hold a sign-in link.
-"""
+"""What goes wrong, as pages in the reader's language: what was asked wrongly by name, ours without detail."""
 
 import logging
-import traceback
 
 from flask import Flask, Response, make_response, render_template
 from flask_babel import gettext as _
-from werkzeug.exceptions import HTTPException
 
 from registry.errors import Refusal, RefusalCode
+from registry.faces.pages.mistakes import show_mistakes
 
 log = logging.getLogger("registry.faces.portal")
 
@@ -25,20 +20,7 @@ def show_mistakes_as_pages(app: Flask) -> None:
             return make_response(render_template("portal/already_handed_out.html"), 409)
         return page(400)
 
-    @app.errorhandler(HTTPException)
-    def _asked_wrongly(error: HTTPException) -> Response:
-        response = page(error.code or 500)
-        for name, value in error.get_headers():
-            if name == "Allow":
-                response.headers[name] = value
-        return response
-
-    @app.errorhandler(Exception)
-    def _our_fault(error: Exception) -> Response:
-        frames = traceback.extract_tb(error.__traceback__)
-        where = " < ".join(f"{frame.filename}:{frame.lineno}" for frame in reversed(frames[-6:]))
-        log.error("unexpected fault %s at %s", type(error).__qualname__, where)
-        return page(500)
+    show_mistakes(app, page, log)
 
 
 def page(status: int) -> Response:
