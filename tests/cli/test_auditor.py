@@ -310,7 +310,8 @@ def test_without_databases_reconcile_says_what_is_missing(world: World, desk: De
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Running]:
-    registry = Running(tmp_path / "var", REGISTRY_WINDOW_SECONDS="1")
+    # Longer than the looks of one visit lie apart, so that no two of them meet a publisher at work.
+    registry = Running(tmp_path / "var", REGISTRY_WINDOW_SECONDS="15")
     yield registry
     if registry.process is not None and registry.process.poll() is None:
         registry.stop()
