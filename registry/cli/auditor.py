@@ -38,7 +38,6 @@ from registry.client.monitor.kept_receipts import read_kept_receipts, search_rec
 from registry.client.monitor.memory import write_file
 from registry.client.monitor.one_file import prove_file
 from registry.client.monitor.rebuild import rebuild_shard
-from registry.client.monitor.rules import check_view
 from registry.client.monitor.second_names import check_alias
 from registry.client.monitor.shard import Progress, current_year, must_read
 from registry.client.monitor.source import Source
@@ -358,13 +357,7 @@ def receipt(auditing: Auditing, file: Path, source: str) -> None:
     now = auditing.now(opened)
     report = AuditReport("receipt", str(file), now)
     kept = read_kept_receipts(file.read_bytes())
-    with bars() as bar:
-        try:
-            view = read_log(opened.read, policy=auditing.demands.policy, progress=bar("log"))
-        except (Malformed, Distrusted) as error:
-            report.faults.append(fault_of(error, LOG_CHECKPOINT_PATH))
-            auditing.finish(report)
-    report.faults += [*check_pin(view, auditing.demands), *check_view(view, now)]
+    view = auditing.read_whole_log(opened, report)
     missing = 0
     for one in kept:
         search = search_receipt(opened.read, view, one)

@@ -13,16 +13,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from registry.cli.auditor_books import COLLECTING, ISSUING, Books, Halves
-from registry.cli.auditor_report import AuditReport, bars
+from registry.cli.auditor_report import AuditReport
 from registry.cli.auditor_surroundings import Auditing, with_auditing
-from registry.client.monitor.faults import fault_of
-from registry.client.monitor.rules import check_view
-from registry.client.monitor.view import read_log
-from registry.client.monitor.visit import check_pin
 from registry.config import read_settings
-from registry.errors import ConfigurationError, Distrusted, FetchFailed, Malformed
+from registry.errors import ConfigurationError, FetchFailed
 from registry.models import open_database
-from registry.protocol.index import LOG_CHECKPOINT_PATH
 
 
 @click.command()
@@ -47,13 +42,7 @@ def reconcile(
     opened = auditing.source(source)
     now = auditing.now(opened)
     report = AuditReport("reconcile", opened.name, now)
-    with bars() as bar:
-        try:
-            view = read_log(opened.read, policy=auditing.demands.policy, progress=bar("log"))
-        except (Malformed, Distrusted) as error:
-            report.faults.append(fault_of(error, LOG_CHECKPOINT_PATH))
-            auditing.finish(report)
-    report.faults += [*check_pin(view, auditing.demands), *check_view(view, now)]
+    view = auditing.read_whole_log(opened, report)
     books = Books(report, view, opened.read, now)
     with ExitStack() as sessions:
         halves = Halves(

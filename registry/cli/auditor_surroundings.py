@@ -12,15 +12,18 @@ from typing import Any, NoReturn
 
 import click
 
-from registry.cli.auditor_report import AuditReport, show, show_nothing
-from registry.client.monitor.faults import CANNOT_TELL
+from registry.cli.auditor_report import AuditReport, bars, show, show_nothing
+from registry.client.monitor.faults import CANNOT_TELL, fault_of
 from registry.client.monitor.moments import is_moment
+from registry.client.monitor.rules import check_view
 from registry.client.monitor.source import Source, open_source
-from registry.client.monitor.visit import Demands
+from registry.client.monitor.view import LogView, read_log
+from registry.client.monitor.visit import Demands, check_pin
 from registry.client.monitor.witnesses import MAX_CHECKPOINT_BYTES
 from registry.client.texts import printable
 from registry.client.transport import HttpTransport, Transport, unexpected
-from registry.errors import Malformed, RegistryError
+from registry.errors import Distrusted, Malformed, RegistryError
+from registry.protocol.index import LOG_CHECKPOINT_PATH
 from registry.protocol.intervals import Clock
 from registry.protocol.witness_policy import WitnessPolicy, decode_policy
 
@@ -94,6 +97,17 @@ class Auditing:
         if answer.status in (404, 410):
             return None
         raise unexpected(answer, url, self.clock())
+
+    def read_whole_log(self, source: Source, report: AuditReport) -> LogView:
+        """The log that `source` serves, its faults in the report; ends the command if it cannot be read."""
+        with bars() as bar:
+            try:
+                view = read_log(source.read, policy=self.demands.policy, progress=bar("log"))
+            except (Malformed, Distrusted) as error:
+                report.faults.append(fault_of(error, LOG_CHECKPOINT_PATH))
+                self.finish(report)
+        report.faults += [*check_pin(view, self.demands), *check_view(view, report.at)]
+        return view
 
     def finish(self, report: AuditReport) -> NoReturn:
         """Show the report and end with its code."""
