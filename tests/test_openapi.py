@@ -4,6 +4,7 @@ REGISTRY_SOAK_EXAMPLES sets how many calls schemathesis makes in all; the seed i
 """
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ from tests.authority import (
     found_issuing,
 )
 from tests.clock import FakeClock
+from tests.public_tree import PublicTree
 
 DOCUMENT = Path(__file__).parent.parent / "openapi.yaml"
 EXAMPLES = int(os.environ.get("REGISTRY_SOAK_EXAMPLES", "200"))
@@ -95,7 +97,7 @@ def registry(
     def dispatch(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         part = collecting if path.startswith("/v1/") else issuing
-        if path.startswith(("/exposures/", "/.well-known/")):
+        if path.startswith(("/exposures/", "/.well-known/", "/log/")):
             part = public
         answered = part if environ["REQUEST_METHOD"] != "POST" else of_one_size(part)
         return answered(environ, start_response)
@@ -150,6 +152,28 @@ def test_every_route_of_the_device_applications_is_described(
 def _of(rule: Rule) -> set[tuple[str, str]]:
     path = rule.rule.replace("<authority_id>", "{authority}")
     return {(path, method) for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}}
+
+
+def test_every_public_file_answers_as_described(clock: FakeClock, tmp_path: Path) -> None:
+    tree = PublicTree(clock)
+    tree.next_window({"XA": tree.keys(3)})
+    caller = create_public_app(tree.write(tmp_path)).test_client()
+    described = {path: methods["get"] for path, methods in build()["paths"].items() if "get" in methods}
+    met = set()
+    for name in tree.files:
+        # A partial tile has more parts than a path's parameters can tell.
+        path = next(path for path in described if _pattern(path).fullmatch(f"/{name.split('.p/')[0]}"))
+        answer = caller.get(f"/{name}")
+        assert answer.status_code == 200, name
+        assert [answer.content_type] == list(described[path]["responses"]["200"]["content"]), name
+        met.add(path)
+    public = {path for path, operation in described.items() if operation["tags"] == ["public"]}
+    assert public - met == {"/log/tile/{level}/{number}"}, "it answers with the newest shard's files"
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    parts = re.split(r"\{[a-z0-9]+\}", path)
+    return re.compile("[^/]+?".join(map(re.escape, parts)))
 
 
 def test_random_calls_meet_no_fault_and_no_undocumented_answer(registry: App) -> None:

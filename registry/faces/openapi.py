@@ -17,6 +17,7 @@ from marshmallow import Schema
 from registry.faces.device import schemas
 
 JSON = "application/json"
+NOTE = "text/plain; charset=utf-8"
 CONTRACT_VERSION = "1.0"
 """Of the addresses and bodies described here, not of the software."""
 
@@ -37,7 +38,8 @@ DESCRIPTION = (
     "reference servers. Every answer of a POST endpoint, errors included, is a JSON object with random "
     "`padding`, has one size from its status line to its last byte, and leaves at a multiple of 300 ms after "
     "arrival. Unknown members of requests are passed over. `X-Chaff` with any value makes a call one of "
-    "cover traffic: 200, and only `padding`."
+    "cover traffic: 200, and only `padding`. What is published are files, the same bytes for everyone; the "
+    "log among them follows C2SP tlog-tiles, and `/witness/`, where it is served, C2SP tlog-witness."
 )
 
 
@@ -139,7 +141,16 @@ def _add_public_paths(spec: APISpec) -> None:
         {"200": keys, "404": missing},
         [authority],
     )
+    _add_exposures(spec)
+    _add_log(spec)
+    status = {"type": "object", "properties": {"status": {"type": "string"}}, "required": ["status"]}
+    well = {"description": "All is well.", "content": {JSON: {"schema": status}}}
+    unwell = _content(MEANINGS[500], JSON, schemas.ApiError)
+    _get(spec, "/healthz", "Whether the process is alive", "all", {"200": well})
+    _get(spec, "/readyz", "Whether it reaches its database", "all", {"200": well, "500": unwell})
 
+
+def _add_exposures(spec: APISpec) -> None:
     region = _parameter(
         "region",
         "ISO 3166-1 or 3166-2 code.",
@@ -154,30 +165,71 @@ def _add_public_paths(spec: APISpec) -> None:
             "number", "Counts the window's files from 1.", {"type": "string", "pattern": "^[0-9]{5}$"}
         ),
     ]
-    text = _content(
+    digest = _parameter(
+        "sha256", "Of the file, in lower-case hex.", {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+    )
+    names = _content(
         "File names, oldest first, a line each; relative to /exposures/.", "text/plain; charset=us-ascii"
     )
     index = _content("Windows without a gap, and the digest and size of every file.", JSON)
-    export = _content("A GAEN export file: export.bin and export.sig.", "application/zip")
-    trust = _content("Public keys, regions, publication policy.", JSON)
-    files: tuple[tuple[str, str, dict[str, Any], list[dict[str, Any]]], ...] = (
-        ("/exposures/{region}/index.txt", "Index for apps that know no other", text, [region]),
-        ("/exposures/{region}/index.json", "Index", index, [region]),
-        ("/exposures/{region}/{start}-{end}-{number}.zip", "Export file", export, window),
-        ("/.well-known/exposure-registry.json", "Trust material", trust, []),
+    proof = _content(
+        "That this region's index is what the log's last leaf commits to (C2SP tlog-proof).", NOTE
     )
-    for path, summary, found, parameters in files:
-        unchanged = {"description": "Not modified."}
-        absent = {
-            "description": MEANINGS[404],
-            "content": {"application/problem+json": {"schema": {"type": "object"}}},
-        }
-        _get(spec, path, summary, "public", {"200": found, "304": unchanged, "404": absent}, parameters)
-    status = {"type": "object", "properties": {"status": {"type": "string"}}, "required": ["status"]}
-    well = {"description": "All is well.", "content": {JSON: {"schema": status}}}
-    unwell = _content(MEANINGS[500], JSON, schemas.ApiError)
-    _get(spec, "/healthz", "Whether the process is alive", "all", {"200": well})
-    _get(spec, "/readyz", "Whether it reaches its database", "all", {"200": well, "500": unwell})
+    manifest = _content("A batch's files, its receipts' commitments, the digest of its seed.", JSON)
+    export = _content("A GAEN export file: export.bin and export.sig.", "application/zip")
+    for path, summary, found, parameters in (
+        ("index.txt", "Index for apps that know no other", names, [region]),
+        ("index.json", "Index", index, [region]),
+        ("index.json.tlog-proof", "Proof of the newest index", proof, [region]),
+        ("index/{sha256}.json", "Index by its digest", index, [region, digest]),
+        ("manifest/{sha256}.json", "A batch's manifest", manifest, [region, digest]),
+        ("{start}-{end}-{number}.zip", "Export file", export, window),
+    ):
+        _file(spec, f"/exposures/{{region}}/{path}", summary, found, parameters)
+
+
+def _add_log(spec: APISpec) -> None:
+    """The log and the trust material that leads to it."""
+    year = _parameter("year", "A shard's calendar year.", {"type": "string", "pattern": "^[0-9]{4}$"})
+    tile = [
+        _parameter(
+            "level",
+            "0 to 7 for hashes, `entries` for bundles of leaves.",
+            {"type": "string", "pattern": "^([0-7]|entries)$"},
+        ),
+        _parameter(
+            "number",
+            "Three digits; a larger number and a partial tile have more parts (`x001/067`, `067.p/5`).",
+            {"type": "string", "pattern": "^[0-9]{3}$"},
+        ),
+    ]
+    trust = _content("Public keys, regions, publication policy.", JSON)
+    note = _content("The trust root's signature on the trust material (C2SP signed-note).", NOTE)
+    checkpoint = _content("Size and root, signed by the log and its witnesses (C2SP tlog-checkpoint).", NOTE)
+    policy = _content("Witnesses and their quorum (C2SP tlog-policy).", NOTE)
+    hashes = _content("Up to 256 hashes, or as many leaves (C2SP tlog-tiles).", "application/octet-stream")
+    _file(spec, "/.well-known/exposure-registry.json", "Trust material", trust)
+    _file(spec, "/.well-known/exposure-registry.json.note", "Note on the trust material", note)
+    _file(spec, "/log/checkpoint", "The log's newest checkpoint", checkpoint)
+    _file(spec, "/log/policy", "The log's witness policy", policy)
+    _file(spec, "/log/tile/{level}/{number}", "A tile of the current shard", hashes, tile)
+    _file(spec, "/log/{year}/checkpoint", "A shard's newest checkpoint", checkpoint, [year])
+    _file(spec, "/log/{year}/tile/{level}/{number}", "A tile of a shard", hashes, [year, *tile])
+
+
+def _file(
+    spec: APISpec,
+    path: str,
+    summary: str,
+    found: Mapping[str, Any],
+    parameters: Iterable[Mapping[str, Any]] = (),
+) -> None:
+    unchanged = {"description": "Not modified."}
+    absent = {
+        "description": MEANINGS[404],
+        "content": {"application/problem+json": {"schema": {"type": "object"}}},
+    }
+    _get(spec, path, summary, "public", {"200": found, "304": unchanged, "404": absent}, parameters)
 
 
 def _post(
