@@ -199,12 +199,13 @@ def _append_withdrawals(session: Session, appender: Appender) -> list[int]:
 
 
 def _append_batches(session: Session, appender: Appender, region: str) -> list[int]:
-    newest = newest_logged_batch(session, region)
+    batches = unlogged_batches(session, region)
+    newest = newest_logged_batch(session, region) if batches else None
     previous = None
     if newest is not None and newest.log_year is not None and newest.log_number is not None:
         previous = leaf_hash(entry_at(session, newest.log_year, newest.log_number))
     places = []
-    for batch in unlogged_batches(session, region):
+    for batch in batches:
         leaf = _batch_leaf(batch, previous)
         batch.log_year, batch.log_number = appender.shard.year, appender.add(leaf)
         places.append(batch.log_number)

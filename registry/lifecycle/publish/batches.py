@@ -6,6 +6,7 @@ other mending than the next run.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 
@@ -161,6 +162,7 @@ def _manifest_of_recorded(run: Run, batch: Batch) -> bytes:
         return _record(session, batch, files)
 
 
+@cache
 def _own_version() -> str:
     try:
         return version(TOOL)

@@ -90,20 +90,25 @@ def check_listed(storage: Storage, index: Index) -> None:
 
 
 def _index(session: Session, region: str, policy: PublicationPolicy, now: int) -> Index:
-    unfinished = sealed_batches(session, region)
-    newest = newest_batch(session, region)
-    # With no window to list, the count stands before the first one that a crash left sealed.
-    before_all = unfinished[0].sequence - 1 if unfinished else (newest.sequence if newest else 0)
     windows = index_windows(session, region, files_newer_than=policy.last_end_unlisted(now))
     last_end = windows[-1].end if windows else now // policy.window_seconds * policy.window_seconds
     return Index(
         region=region,
-        sequence=windows[-1].last_sequence if windows else before_all,
+        sequence=windows[-1].last_sequence if windows else _sequence_before_all(session, region),
         issued_at=now,
         next_window_end=last_end + policy.window_seconds,
         expires_at=now + policy.index_life_seconds,
         windows=windows,
     )
+
+
+def _sequence_before_all(session: Session, region: str) -> int:
+    """With no window to list, the count stands before the first one that a crash left sealed."""
+    unfinished = sealed_batches(session, region)
+    if unfinished:
+        return unfinished[0].sequence - 1
+    newest = newest_batch(session, region)
+    return newest.sequence if newest else 0
 
 
 def _legacy(index: Index) -> bytes:
