@@ -4,7 +4,7 @@ The last leaf is always the index leaf over all regions: one root fixes what eve
 sequenced here stands for ever, so nothing gets in that is not stored and recorded already.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from typing import cast
 
@@ -82,8 +82,7 @@ def append_due(run: Run, fresh: Collection[str], failures: Failures) -> bool:
         if run.profile:
             places += _append_material(session, run, appender)
         places += _append_withdrawals(session, appender)
-        for region in sorted(fresh):
-            places += _append_batches(session, appender, region)
+        places += _append_batches(session, appender, sorted(fresh))
         anchored = _append_anchor(appender, commitment, utc_date(issued_at))
         _append_index(session, run, appender, fresh, earlier, issued_at, is_due=bool(places or anchored))
         anchor, anchor_number, year = shard.anchor, shard.anchor_number, shard.year
@@ -198,19 +197,26 @@ def _append_withdrawals(session: Session, appender: Appender) -> list[int]:
     return places
 
 
-def _append_batches(session: Session, appender: Appender, region: str) -> list[int]:
-    batches = unlogged_batches(session, region)
-    newest = newest_logged_batch(session, region) if batches else None
-    previous = None
-    if newest is not None and newest.log_year is not None and newest.log_number is not None:
-        previous = leaf_hash(entry_at(session, newest.log_year, newest.log_number))
+def _append_batches(session: Session, appender: Appender, regions: Sequence[str]) -> list[int]:
+    # All is read before anything is written: one flush then serves all regions.
+    due = {region: unlogged_batches(session, region) for region in regions}
+    newest = {region: _newest_leaf_hash(session, region) for region, batches in due.items() if batches}
     places = []
-    for batch in batches:
-        leaf = _batch_leaf(batch, previous)
-        batch.log_year, batch.log_number = appender.shard.year, appender.add(leaf)
-        places.append(batch.log_number)
-        previous = leaf_hash(encode_leaf(leaf))
+    for region, batches in due.items():
+        for batch in batches:
+            leaf = _batch_leaf(batch, newest[region])
+            batch.log_year, batch.log_number = appender.shard.year, appender.add(leaf)
+            places.append(batch.log_number)
+            newest[region] = leaf_hash(encode_leaf(leaf))
     return places
+
+
+def _newest_leaf_hash(session: Session, region: str) -> bytes | None:
+    """Of the leaf that the region's next batch goes on from; None for its first."""
+    newest = newest_logged_batch(session, region)
+    if newest is None or newest.log_year is None or newest.log_number is None:
+        return None
+    return leaf_hash(entry_at(session, newest.log_year, newest.log_number))
 
 
 def _batch_leaf(batch: Batch, previous: bytes | None) -> BatchLeaf:
@@ -264,12 +270,14 @@ def _append_index(
 ) -> None:
     """The index leaf, if there is anything new above it or in the indexes themselves."""
     rows = {row.region: row for row in session.scalars(select(RegionIndex))}
+    made: dict[str, RegionIndex] = {}
     for region in sorted({*fresh, *run.regions}):
         row = rows.get(region)
         if region in fresh or row is None:
-            made = next_index(session, run, region, row, earlier=earlier.get(region))
-            if made is not None:
-                rows[region] = session.merge(made)
+            index = next_index(session, run, region, row, earlier=earlier.get(region))
+            if index is not None:
+                made[region] = index
+    rows |= {region: session.merge(row) for region, row in made.items()}
     digests = {region: bytes.fromhex(row.sha256) for region, row in rows.items()}
     if not digests:
         return
