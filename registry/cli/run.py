@@ -121,6 +121,7 @@ def web_command(settings: Settings) -> list[str]:
         # Loaded once and forked: a killed worker is back at once. No connection is open by then.
         *("--preload", "--no-control-socket"),
         *("--log-level", "warning", "--logger-class", "registry.cli.web_log.WebLog"),
+        *("--config", "python:registry.cli.web_hooks"),
     ]
 
 

@@ -154,6 +154,7 @@ def serve(host: str | None, port: int | None) -> None:
         *("--keep-alive", "30", "--graceful-timeout", "5", "--timeout", "60"),
         *("--preload", "--no-control-socket"),
         *("--log-level", "warning", "--logger-class", "registry.cli.web_log.WebLog"),
+        *("--config", "python:registry.cli.web_hooks"),
     ]
     # The same process goes on as the server, so that whoever started it ends it by one signal.
     try:

@@ -7,6 +7,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,6 +118,20 @@ def test_a_terminals_interrupt_reaches_all_at_once_and_ends_quietly(running: Run
     said = running.log_path.read_text()
     assert "SIGKILL" not in said
     assert "Traceback" not in said
+
+
+def test_a_worker_told_twice_to_end_says_nothing_of_the_second_time(running: Running) -> None:
+    running.start()
+    with socket.create_connection(("127.0.0.1", running.port)) as half_sent:
+        half_sent.sendall(b"POST /v1/publish HTTP/1.1\r\nHost: a\r\n")
+        servers = {pid: command for pid, command in running.descendants().items() if "gunicorn" in command}
+        servers.pop(next(iter(servers)))  # the master, which lives on
+        for number in (signal.SIGINT, signal.SIGQUIT):
+            for pid in still_alive(servers):
+                os.kill(pid, number)
+            time.sleep(0.7)
+    assert running.stop() == 0
+    assert "Traceback" not in running.log_path.read_text()
 
 
 def test_a_request_that_cannot_be_read_leaves_nothing_of_its_caller_in_the_log(running: Running) -> None:
