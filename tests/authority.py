@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
     EllipticCurvePublicKey,
     generate_private_key,
 )
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy.orm import Session
@@ -40,6 +41,7 @@ DEVICE_KEY = "device-key-of-the-test"
 ADMIN_KEY = "admin-key-of-the-test"
 REGIONS = ["XA", "XB"]
 RING = RevisionKeyRing("r1", {"r1": b"\x07" * 32})
+RECALL_KEY = X25519PrivateKey.from_private_bytes(b"\x21" * 32)
 FAR = 4_000_000_000
 
 

@@ -31,11 +31,13 @@ from registry.faces.openapi import build, render
 from registry.faces.public import create_public_app
 from registry.lifecycle.authorize import IssuingPolicy
 from registry.lifecycle.collect import CollectionPolicy
+from registry.storage.local import LocalStorage
 from tests.authority import (
     ADMIN_KEY,
     AUTHORITY,
     DEVICE_KEY,
     LOOKUP_KEY,
+    RECALL_KEY,
     RING,
     MadeSigner,
     found_collecting,
@@ -79,6 +81,7 @@ def registry(
             token_signer=tokens,
             token_public_keys={"t1": tokens.public_key},
             certificate_signers={AUTHORITY: certificates},
+            recall_public_key=RECALL_KEY.public_key(),
             policy=IssuingPolicy(),
             **nothing,
         )
@@ -92,7 +95,7 @@ def registry(
             **nothing,
         )
     )
-    public = create_public_app(tmp_path)
+    public = create_public_app(LocalStorage(tmp_path))
 
     def dispatch(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
@@ -137,7 +140,17 @@ def test_every_route_of_the_device_applications_is_described(
     signer = MadeSigner("k")
     timeless: dict[str, Any] = {"sleep": lambda _: None, "monotonic": lambda: 0.0}
     issuing = create_issuing_app(
-        IssuingFace(issuing_url, clock, LOOKUP_KEY, signer, {}, {}, IssuingPolicy(), **timeless)
+        IssuingFace(
+            issuing_url,
+            clock,
+            LOOKUP_KEY,
+            signer,
+            {},
+            {},
+            RECALL_KEY.public_key(),
+            IssuingPolicy(),
+            **timeless,
+        )
     )
     collecting = create_collecting_app(
         CollectingFace(collecting_url, clock, RING, CollectionPolicy(), **timeless)

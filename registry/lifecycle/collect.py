@@ -8,9 +8,11 @@ or to its receipt.
 
 import hashlib
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from sqlalchemy import and_, bindparam, func, or_, select
@@ -18,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from registry.errors import CertificateInvalid, Malformed, Refusal, RefusalCode
 from registry.lifecycle.inserts import insert_new
+from registry.lifecycle.recall import check_not_recalled
 from registry.lifecycle.replay import (
     answer_name_and_key,
     claim_answer,
@@ -26,6 +29,7 @@ from registry.lifecycle.replay import (
     keep_answer,
 )
 from registry.lifecycle.revise import RevisionTokenReading, next_revision_token, revise_stored_keys
+from registry.lifecycle.shelves import open_shelves, release_of
 from registry.lifecycle.upload_rules import (
     CollectionPolicy,
     KeyFindings,
@@ -35,12 +39,16 @@ from registry.lifecycle.upload_rules import (
     judge_keys,
     onset_of,
 )
-from registry.models import DiagnosisKey, HealthAuthority, HealthAuthorityKey, KeyRelease, Receipt
+from registry.models import DiagnosisKey, HealthAuthority, HealthAuthorityKey, Receipt, ShelfUpload
+from registry.models.feed import feeds
+from registry.models.shelf import region_set_of
 from registry.protocol.certificate import VerificationCertificate, check_certificate, load_public_key
 from registry.protocol.encoding import decode_base64, encode_base64
-from registry.protocol.intervals import EMBARGO_INTERVALS, interval_at
+from registry.protocol.feeds import feeds_of
+from registry.protocol.intervals import interval_at
 from registry.protocol.keys import REPORT_TYPES, ReportType, TemporaryExposureKey
 from registry.protocol.mac import MacSegment, mac_matches
+from registry.protocol.recall import recall_tags
 from registry.protocol.receipt import commitment, encode_receipt, receipt_of
 from registry.protocol.revision_token import RevisionKeyRing
 
@@ -113,12 +121,12 @@ def collect_upload(
     1. The health authority is registered, in large letters or small, and has regions.
     2. The certificate holds: a live key's signature, issuer, audience, times.
     3. Unless the same certificate, keys and `hmacKey` came within the last day: then that answer again.
-    4. The certificate names exactly these keys (HMAC).
+    4. The certificate names exactly these keys (HMAC), and what it stands on was not recalled meanwhile.
     5. Each key by itself (`judge_keys`); faulty ones are left out and reported.
     6. The keys together (`check_together`).
-    7. New keys are stored, with a release in every region of the authority; known ones are revised.
-    8. If a key was new, the receipt that phone and registry make alike is stored, for the next batch of the
-       first region. It refers to no key, and its bytes hold none.
+    7. New keys are stored, on the shelves of the set of regions that takes them; known ones are revised.
+    8. If a key was new, the receipt that phone and registry make alike is stored, for the batch of the first
+       region that its first keys leave with. It refers to no key, and its bytes hold none.
 
     Refuses with the key server's codes: `unknown_health_authority_id` and
     `health_authority_missing_region_config` (1), `health_authority_verification_certificate_invalid`
@@ -147,6 +155,7 @@ def collect_upload(
             raise RuntimeError("an answer that was there a moment ago is gone")
         return _read_answer(answer)
     _check_mac(upload, certificate)  # 4
+    check_not_recalled(session, certificate.recall_handle, now)
     findings = judge_keys(  # 5
         upload.keys,
         report_type=REPORT_TYPES[certificate.report_type],
@@ -155,9 +164,7 @@ def collect_upload(
         now=now,
     )
     check_together(findings.accepted, policy)  # 6
-    collected = _store(session, upload, findings, authority, policy, revision_keys, now)  # 7
-    if collected.inserted_exposures:
-        _store_receipt(session, upload, certificate, authority)  # 8
+    collected = _store(session, upload, certificate, findings, authority, policy, revision_keys, now)  # 7
     # A crash before the caller's commit leaves no key and no answer; after it, the same request finds both.
     keep_answer(session, shelf, name, key, _write_answer(collected))
     return collected
@@ -227,6 +234,7 @@ def _check_mac(upload: Upload, certificate: VerificationCertificate) -> None:
 def _store(
     session: Session,
     upload: Upload,
+    certificate: VerificationCertificate,
     findings: KeyFindings,
     authority: _Authority,
     policy: CollectionPolicy,
@@ -237,8 +245,18 @@ def _store(
     reading = RevisionTokenReading.of(upload.revision_token, revision_keys)
     # A negative result says that a key must not go out: of a key that was never here nothing is stored.
     stored = [key for key in accepted if key.report_type != ReportType.REVOKED]
-    inserted = _insert(session, stored, authority, upload.traveler)
-    _insert_releases(session, [key for key in accepted if key.key_data in inserted], authority)
+    regions = feeds_of(authority.regions, feeds(session), traveler=upload.traveler)
+    shelves = _shelves_for(session, stored, regions, interval_at(now))
+    tags = recall_tags(certificate.recall_handle, len(stored))
+    # One order for all: two uploads that share keys then wait for each other, never in a circle.
+    rows = [
+        _row(key, authority, upload.traveler, tag, shelves.get(release_of(key, interval_at(now))))
+        for key, tag in sorted(zip(stored, tags, strict=True), key=lambda pair: pair[0].key_data)
+    ]
+    inserted = frozenset(insert_new(session, DiagnosisKey, rows, DiagnosisKey.key_data))
+    if inserted:  # 8
+        used = {release_of(key, interval_at(now)) for key in stored if key.key_data in inserted}
+        _store_receipt(session, upload, certificate, regions, [shelves[at] for at in sorted(used) if shelves])
     revise_stored_keys(session, [key for key in accepted if key.key_data not in inserted], reading)
     oldest_end = interval_at(now) - policy.max_age_intervals
     return CollectedUpload(
@@ -250,50 +268,55 @@ def _store(
     )
 
 
-def _insert(
-    session: Session, keys: Sequence[TemporaryExposureKey], authority: _Authority, traveler: bool
-) -> frozenset[bytes]:
-    """Store what is new, in one statement; the key bytes that really went in."""
-    rows = [
-        {
-            "key_data": key.key_data,
-            "rolling_start_interval_number": key.rolling_start_interval_number,
-            "rolling_period": key.rolling_period,
-            "end_interval_number": key.end_interval_number,
-            "transmission_risk_level": key.transmission_risk_level,
-            "report_type": int(key.report_type),
-            "days_since_onset_of_symptoms": key.days_since_onset_of_symptoms,
-            "health_authority_id": authority.id,
-            "traveler": traveler,
-            "revised_before_release": False,
-        }
-        # One order for all: two uploads that share keys then wait for each other, never in a circle.
-        for key in sorted(keys, key=lambda key: key.key_data)
-    ]
-    return frozenset(insert_new(session, DiagnosisKey, rows, DiagnosisKey.key_data))
+def _shelves_for(
+    session: Session, keys: Sequence[TemporaryExposureKey], regions: Sequence[str], present: int
+) -> dict[int, int]:
+    """The shelves that the keys belong on, by when they may leave; none if no region takes the keys."""
+    if not regions or not keys:
+        return {}
+    return open_shelves(session, region_set_of(regions), {release_of(key, present) for key in keys})
 
 
-def _insert_releases(session: Session, keys: Sequence[TemporaryExposureKey], authority: _Authority) -> None:
-    rows = [
-        {
-            "key_data": key.key_data,
-            "region": region,
-            "is_revision": False,
-            "releasable_at": key.end_interval_number + EMBARGO_INTERVALS,
-        }
-        for key in keys
-        for region in authority.regions
-    ]
-    insert_new(session, KeyRelease, rows, KeyRelease.region)
+def _row(
+    key: TemporaryExposureKey, authority: _Authority, traveler: bool, tag: bytes, shelf_id: int | None
+) -> dict[str, Any]:
+    return {
+        "key_data": key.key_data,
+        "rolling_start_interval_number": key.rolling_start_interval_number,
+        "rolling_period": key.rolling_period,
+        "end_interval_number": key.end_interval_number,
+        "transmission_risk_level": key.transmission_risk_level,
+        "report_type": int(key.report_type),
+        "days_since_onset_of_symptoms": key.days_since_onset_of_symptoms,
+        "health_authority_id": authority.id,
+        "traveler": traveler,
+        "revised_before_release": False,
+        "recall_tag": tag,
+        "shelf_id": shelf_id,
+    }
 
 
 def _store_receipt(
-    session: Session, upload: Upload, certificate: VerificationCertificate, authority: _Authority
+    session: Session,
+    upload: Upload,
+    certificate: VerificationCertificate,
+    regions: Sequence[str],
+    shelf_ids: Sequence[int],
 ) -> None:
+    """The receipt, on the shelf that leaves first, and a mark of one more upload on each of the shelves."""
+    if not shelf_ids:
+        return
     # The same bytes as the phone's: it need not be told, and the answer is as long as ever.
     content = encode_receipt(receipt_of(upload.certificate, certificate, decode_base64(upload.hmac_key_text)))
-    row = {"commitment": commitment(content), "region": authority.regions[0], "content": content}
+    row = {
+        "commitment": commitment(content),
+        "region": regions[0],
+        "content": content,
+        "shelf_id": shelf_ids[0],
+    }
     insert_new(session, Receipt, [row], Receipt.commitment)
+    marks = [{"shelf_id": shelf_id, "mark": secrets.token_bytes(16)} for shelf_id in shelf_ids]
+    insert_new(session, ShelfUpload, marks, ShelfUpload.shelf_id)
 
 
 def _write_answer(collected: CollectedUpload) -> bytes:

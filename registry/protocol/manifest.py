@@ -58,8 +58,8 @@ class Manifest:
 
     @property
     def key_count(self) -> int:
-        """Keys in all files together, revised ones too."""
-        return sum(file.keys for file in self.files)
+        """Keys in all files of existing phones together, revised ones too; others hold the same."""
+        return sum(file.keys for file in self.files if file.format == GAEN_ZIP)
 
     @property
     def receipts_root(self) -> bytes:

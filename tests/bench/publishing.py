@@ -13,7 +13,6 @@ import psycopg
 from psycopg import Cursor
 
 from registry.models import CollectingBase, open_database
-from registry.protocol.intervals import EMBARGO_INTERVALS
 from registry.protocol.keys import TemporaryExposureKey
 from registry.storage.local import LocalStorage
 from tests.bench.measure import Measurement, Pair, Target
@@ -22,7 +21,7 @@ from tests.bench.uploads import durable_server, libpq
 from tests.clock import FakeClock
 from tests.publishing import AUTHORITY, HOUR, NOON, REGION, Publishing
 
-KEYS = 200_000
+KEYS = 1_000_000
 NEWEST_START = NOON - NOON % 144 - 144
 """Yesterday's midnight on the tests' clock: every key has ended, and its embargo with it."""
 
@@ -73,27 +72,28 @@ def _replace_rows(url: str, keys: Sequence[TemporaryExposureKey]) -> None:
     """These keys, pending, in place of those that were published before."""
     with psycopg.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute("TRUNCATE diagnosis_key CASCADE")
+        cursor.execute(
+            "INSERT INTO shelf (region_set, releasable_at, is_revision, is_open, revisions)"
+            " VALUES (%s, 0, false, true, 0) ON CONFLICT DO NOTHING",
+            (REGION,),
+        )
+        cursor.execute("SELECT id FROM shelf WHERE is_open AND releasable_at = 0 AND NOT is_revision")
+        (shelf_id,) = cursor.fetchone() or (0,)
         _copy(
             cursor,
             "diagnosis_key (key_data, rolling_start_interval_number, rolling_period, end_interval_number,"
             " transmission_risk_level, report_type, days_since_onset_of_symptoms, health_authority_id,"
-            " traveler, revised_before_release)",
+            " traveler, revised_before_release, recall_tag, shelf_id)",
             keys,
             lambda key: (
                 *(key.key_data, key.rolling_start_interval_number, key.rolling_period),
                 *(key.end_interval_number, key.transmission_risk_level, int(key.report_type)),
-                *(key.days_since_onset_of_symptoms, AUTHORITY.id, False, False),
+                *(key.days_since_onset_of_symptoms, AUTHORITY.id, False, False, key.key_data, shelf_id),
             ),
-        )
-        _copy(
-            cursor,
-            "key_release (key_data, region, is_revision, releasable_at)",
-            keys,
-            lambda key: (key.key_data, REGION, False, key.end_interval_number + EMBARGO_INTERVALS),
         )
         connection.commit()
         connection.autocommit = True
-        cursor.execute("VACUUM ANALYZE diagnosis_key, key_release")
+        cursor.execute("VACUUM ANALYZE diagnosis_key")
 
 
 def _copy(

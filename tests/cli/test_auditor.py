@@ -99,7 +99,7 @@ def test_a_true_registry_is_good_by_every_command(world: World, desk: Desk) -> N
 
     said = desk("follow", public(world), "--state", state)
     assert "leaves more than at the last visit" in said
-    assert "1 listed files are as announced (1 fetched now)" in said
+    assert "2 listed files are as announced (2 fetched now)" in said, "a window in two formats"
     said = desk("verify", file)
     assert "holds 39 keys" in said
     assert "phones are told to read it" in said

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from registry.errors import Refusal, RefusalCode
@@ -16,12 +16,12 @@ from registry.lifecycle.collect import (
     collect_upload,
 )
 from registry.models import (
-    Batch,
-    BatchState,
     CollectedAnswer,
     DiagnosisKey,
-    KeyRelease,
+    KeyRevision,
     Receipt,
+    Shelf,
+    ShelfUpload,
     transaction,
 )
 from tests.authority import RING, MadeSigner, found_collecting, made_upload
@@ -91,7 +91,7 @@ class UploadDesk:
     def picture(self) -> list[Any]:
         """Everything that is stored."""
         self.session.rollback()
-        tables = (DiagnosisKey, KeyRelease, CollectedAnswer, Receipt)
+        tables = (DiagnosisKey, Shelf, KeyRevision, CollectedAnswer, Receipt, ShelfUpload)
         return [self.session.execute(select(table.__table__)).all() for table in tables]
 
     def rows(self) -> list[DiagnosisKey]:
@@ -100,34 +100,19 @@ class UploadDesk:
         in_time = (DiagnosisKey.rolling_start_interval_number, DiagnosisKey.rolling_period)
         return list(self.session.scalars(select(DiagnosisKey).order_by(*in_time)))
 
-    def releases(self) -> list[tuple[str, bool, int | None]]:
-        """(region, is_revision, batch) of every release, in order."""
+    def shelves(self) -> list[tuple[str, bool, int | None]]:
+        """(regions, is_revision, window's end) of every shelf that something lies on, in order."""
         self.session.rollback()
-        rows = self.session.scalars(select(KeyRelease).order_by(KeyRelease.region, KeyRelease.is_revision))
-        return [(row.region, row.is_revision, row.batch_id) for row in rows]
+        used = select(DiagnosisKey.shelf_id).union(select(KeyRevision.shelf_id))
+        rows = self.session.scalars(select(Shelf).where(Shelf.id.in_(used)).order_by(Shelf.id))
+        return [(row.region_set, row.is_revision, row.window_end) for row in rows]
 
     def receipts(self) -> list[Receipt]:
         """Stored receipts."""
         self.session.rollback()
         return list(self.session.scalars(select(Receipt)))
 
-    def seal(self, *regions: str) -> None:
-        """Pretend that the publisher has sealed what is pending in `regions`."""
+    def seal(self) -> None:
+        """Let all that is pending leave, whatever its embargo."""
         with transaction(self.session):
-            for number, region in enumerate(regions, start=1):
-                self.session.add(_batch(number, region))
-                self.session.flush()
-                for row in self.session.scalars(select(KeyRelease).filter_by(region=region)):
-                    row.batch_id = number
-
-
-def _batch(number: int, region: str) -> Batch:
-    return Batch(
-        id=number,
-        region=region,
-        sequence=1,
-        window_start=0,
-        window_end=60,
-        state=BatchState.SEALED,
-        newest_key_end=None,
-    )
+            self.session.execute(update(Shelf).values(is_open=False, window_end=60))

@@ -10,7 +10,15 @@ from sqlalchemy import Engine, inspect, select, text
 from sqlalchemy.orm import Session
 
 from registry.migrations import METADATA, configuration, upgrade
-from registry.models import Authorization, open_database
+from registry.models import (
+    Authorization,
+    BatchShelf,
+    DiagnosisKey,
+    KeyRevision,
+    Receipt,
+    Shelf,
+    open_database,
+)
 
 HALVES = ("issuing", "collecting")
 
@@ -58,6 +66,59 @@ def test_what_was_stated_before_there_were_receipts_stays_as_it_was(
         assert "activity_event" not in inspect(engine).get_table_names()
     upgrade("issuing", engine)
     assert differences("issuing", engine) == []
+    engine.dispose()
+
+
+def test_keys_of_before_there_were_shelves_lie_where_they_went_out_or_will(
+    empty_database: Callable[[str], str],
+) -> None:
+    """One that left in two regions and was revised since, one that waits, and one that was taken back."""
+    engine = open_database(empty_database("collecting"))
+    command.upgrade(configuration("collecting", engine), "0002")
+    key = (
+        "INSERT INTO diagnosis_key (key_data, rolling_start_interval_number, rolling_period,"
+        " end_interval_number, transmission_risk_level, report_type, health_authority_id, traveler,"
+        " revised_before_release, revised_report_type)"
+        " VALUES (:key, 0, 144, 144, 2, 2, 'a', false, :early, :to)"
+    )
+    release = "INSERT INTO key_release VALUES (:key, :region, :again, 156, :batch)"
+    batch = (
+        "INSERT INTO batch (id, region, sequence, window_start, window_end, state, salt, seed, is_withdrawn)"
+        " VALUES (:id, :region, 1, 0, 3600, 'published', '', '', false)"
+    )
+    left, waits, gone = b"L" * 16, b"W" * 16, b"G" * 16
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO health_authority VALUES ('a', 'i', 'u', '[]')"))
+        for number, region in enumerate(["XA", "XB"], start=1):
+            connection.execute(text(batch), {"id": number, "region": region})
+        for name, early, to in ((left, False, 5), (waits, False, None), (gone, True, None)):
+            connection.execute(text(key), {"key": name, "early": early, "to": to})
+        for name, region, again, number in (
+            *((left, region, False, number) for number, region in enumerate(["XA", "XB"], start=1)),
+            *((left, region, True, None) for region in ("XA", "XB")),
+            (waits, "XA", False, None),
+        ):
+            row = {"key": name, "region": region, "again": again, "batch": number}
+            connection.execute(text(release), row)
+        connection.execute(text("INSERT INTO receipt VALUES (:c, 'XA', 'x', NULL)"), {"c": b"c" * 32})
+    upgrade("collecting", engine)
+    with Session(engine) as session:
+        shelves = {shelf.id: shelf for shelf in session.scalars(select(Shelf))}
+        on = {row.key_data: row.shelf_id for row in session.scalars(select(DiagnosisKey))}
+        shelf = shelves[on[left]]
+        assert (shelf.region_set, shelf.window_end, shelf.is_open) == ("XA,XB", 3600, False)
+        links = session.execute(select(BatchShelf.batch_id, BatchShelf.shelf_id)).all()
+        assert sorted(map(tuple, links)) == [(1, on[left]), (2, on[left])]
+        (revision,) = session.scalars(select(KeyRevision))
+        shelf = shelves[revision.shelf_id]
+        assert (revision.key_data, revision.report_type) == (left, 5)
+        assert (shelf.region_set, shelf.is_revision, shelf.window_end) == ("XA,XB", True, None)
+        shelf = shelves[on[waits]]
+        assert (shelf.region_set, shelf.releasable_at, shelf.window_end) == ("XA", 156, None)
+        assert on[gone] is None
+        receipt = session.scalars(select(Receipt)).one()
+        assert shelves[receipt.shelf_id].regions == {"XA"}
+        assert len({row.recall_tag for row in session.scalars(select(DiagnosisKey))}) == 3
     engine.dispose()
 
 

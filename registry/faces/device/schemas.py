@@ -173,6 +173,23 @@ class PublishAnswer(Schema):
     padding = _padding_out()
 
 
+class WithdrawRequest(RequestSchema):
+    """The proof that the keys were uploaded by this phone."""
+
+    revision_token = Text(
+        data_key="revisionToken",
+        load_default="",
+        metadata={"description": "Of the last answer of /v1/publish. It stays good."},
+    )
+    padding = _padding_in()
+
+
+class WithdrawAnswer(Schema):
+    """It is done, now or before."""
+
+    padding = _padding_out()
+
+
 class PublishError(Schema):
     """Why nothing was taken. Switch on `code`."""
 

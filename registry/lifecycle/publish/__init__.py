@@ -20,11 +20,21 @@ from registry.lifecycle.publish.advancing import Advanced, advance, resume, turn
 from registry.lifecycle.publish.apart import Failures
 from registry.lifecycle.publish.appending import append_due, check_material, issue_time
 from registry.lifecycle.publish.batches import PublishedBatch, finish_sealed, store_manifests
+from registry.lifecycle.publish.days import finish_days
 from registry.lifecycle.publish.policy import PUBLISH_LEASE, PublicationPolicy
 from registry.lifecycle.publish.recovery import check_not_set_back
-from registry.lifecycle.publish.removal import regions_with_withdrawn_files, remove_withdrawn
+from registry.lifecycle.publish.removal import (
+    regions_with_withdrawn_files,
+    remove_days,
+    remove_withdrawn,
+)
 from registry.lifecycle.publish.run import ExportKeys, Run
-from registry.lifecycle.publish.sealing import is_clock_behind, is_window_due, seal_windows
+from registry.lifecycle.publish.sealing import (
+    close_shelves,
+    is_clock_behind,
+    is_window_due,
+    seal_windows,
+)
 from registry.models import ExportSigningKey
 from registry.models.lease import leased
 from registry.protocol.certificate import load_public_key
@@ -206,6 +216,8 @@ def _publish_regions(run: Run, keys: ExportKeys, failures: Failures) -> PublishO
         run.session.rollback()
         ask_before_signing(run, shard)
     with run.fenced() as session:
+        close_shelves(session, policy=run.policy, now=run.now)
+    with run.fenced() as session:
         sealed = seal_windows(session, run.regions, policy=run.policy, now=run.now)
         clock_behind = is_clock_behind(session, run.regions, policy=run.policy, now=run.now)
     # A crash from here on leaves sealed batches, which the next run finishes as this one would have.
@@ -215,12 +227,14 @@ def _publish_regions(run: Run, keys: ExportKeys, failures: Failures) -> PublishO
             for batch in finish_sealed(run, keys, region):
                 # One by one: what was made is told even if the next one fails.
                 batches.append(batch)
-            store_manifests(run, region)
+            store_manifests(run, keys, region)
+            finish_days(run, keys, region)
     append_due(run, [region for region in run.regions if region not in failures], failures)
     advanced = advance(run, failures)
     for region in regions_with_withdrawn_files(run.session):
         with failures.kept(region):
             remove_withdrawn(run, region)
+            remove_days(run, region)
     return failures.tell(_outcome(sealed, batches, advanced, clock_behind=clock_behind))
 
 
