@@ -361,9 +361,7 @@ class Simulator:
             )
             for segment in segments
         ]
-        return answer_json(
-            200, {"revisionToken": self._revision_token(), "insertedExposures": len(segments)}
-        )
+        return answer_json(200, {"revisionToken": self._revision_token(), "insertedExposures": len(segments)})
 
     def _withdraw(self, request: Mapping[str, Any]) -> Answer:
         if request.get("revisionToken") != self._revision_token():

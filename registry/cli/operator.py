@@ -276,9 +276,7 @@ def _auditor(session: Session, settings: Settings, auditor_id: str | None) -> st
 
 def _new_person(session: Session, settings: Settings, name: str, role: Role) -> str:
     person_id = str(uuid.uuid4())
-    session.add(
-        Official(id=person_id, authority_id=settings.health_authority_id, name=name, role=role.value)
-    )
+    session.add(Official(id=person_id, authority_id=settings.health_authority_id, name=name, role=role.value))
     session.flush()
     return person_id
 

@@ -132,7 +132,7 @@ PHONE_TEXTS: Mapping[Language, Mapping[str, str]] = {
         "withdraw_declined": "Nothing was taken back.",
         "withdraw_done": "Taken back. Phones that were warned because of you read that with the next files: "
         "their warning goes, and the card says that it was withdrawn. Apps that were not made for this "
-        "registry may keep a warning that rests on a confirmed result.",
+        "registry may keep a warning that rests on a positive result.",
         "pause": "The registry asks to be left alone until {time}.",
         "next": "Next poll: {time}.",
     },
@@ -174,7 +174,7 @@ PHONE_TEXTS: Mapping[Language, Mapping[str, str]] = {
         "withdraw_question": "是否撤回？",
         "withdraw_declined": "未撤回任何内容。",
         "withdraw_done": "已撤回。因您而收到提醒的手机读取下一批文件后，提醒即取消，卡上会注明已撤回。"
-        "并非为本登记系统制作的应用，可能仍会保留依据确诊结果的提醒。",
+        "并非为本登记系统制作的应用，可能仍会保留依据阳性结果的提醒。",
         "pause": "登记系统要求在 {time} 之前不要再来查询。",
         "next": "下次检查：{time}。",
     },

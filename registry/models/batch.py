@@ -151,9 +151,7 @@ def index_windows(session: Session, region: str, *, files_newer_than: int) -> tu
     """
     files: dict[int, tuple[IndexFile, ...]] = {}
     for batch_id, path, digest, size, form in session.execute(
-        select(
-            ExportFile.batch_id, ExportFile.path, ExportFile.sha256, ExportFile.size, ExportFile.format
-        )
+        select(ExportFile.batch_id, ExportFile.path, ExportFile.sha256, ExportFile.size, ExportFile.format)
         .join(Batch)
         .where(Batch.region == region, Batch.newest_key_end > files_newer_than, Batch.is_withdrawn.is_(False))
         .order_by(ExportFile.batch_id, ExportFile.format, ExportFile.file_number)

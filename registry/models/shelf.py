@@ -100,6 +100,4 @@ def shelves_of(session: Session, batch_id: int) -> list[int]:
 
 def region_sets(session: Session) -> list[str]:
     """The sets of all shelves that have not left, so that none waits for a region that nobody serves."""
-    return list(
-        session.scalars(select(Shelf.region_set).where(Shelf.window_end.is_(None)).distinct()).all()
-    )
+    return list(session.scalars(select(Shelf.region_set).where(Shelf.window_end.is_(None)).distinct()).all())

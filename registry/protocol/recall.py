@@ -29,9 +29,7 @@ def recall_tags(handle: bytes | None, count: int) -> list[bytes]:
     """The tags of an upload's first `count` keys; random ones if it has no handle, so that all look alike."""
     if handle is None:
         return [secrets.token_bytes(TAG_BYTES) for _ in range(count)]
-    return [
-        hmac.digest(handle, _LABEL + number.to_bytes(4), "sha256")[:TAG_BYTES] for number in range(count)
-    ]
+    return [hmac.digest(handle, _LABEL + number.to_bytes(4), "sha256")[:TAG_BYTES] for number in range(count)]
 
 
 def recalled_mark(handle: bytes) -> bytes:

@@ -83,9 +83,7 @@ class S3Storage:
         with self._asking("store", path):
             try:
                 # A conditional put is never a multipart one: its bytes are in one request.
-                obstore.put(
-                    self._store, key, content, attributes=dict(self._headers(path)), mode="create"
-                )
+                obstore.put(self._store, key, content, attributes=dict(self._headers(path)), mode="create")
             except AlreadyExistsError:
                 return False
         return True

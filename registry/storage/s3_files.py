@@ -37,9 +37,7 @@ class SingleUpload:
         self._source = source
         self._headers = {**headers, "Content-Length": str(size), "Content-MD5": _md5(source)}
 
-    def send(
-        self, sign: Callable[[], str], *, retries: int, longest_pause: float, timeout: float
-    ) -> bool:
+    def send(self, sign: Callable[[], str], *, retries: int, longest_pause: float, timeout: float) -> bool:
         """True once it is stored, False if the name is taken.
 
         Raises PermissionDeniedError if the store refuses, OSError once it has failed `retries` times more.

@@ -258,9 +258,7 @@ def test_the_open_handle_lies_with_the_token_until_it_is_used_and_no_longer(desk
 
 
 def test_two_uploads_of_one_official_have_nothing_in_common(desk: Desk) -> None:
-    handles = {
-        read_certificate(desk.certify(desk.verify(desk.code()).token)).recall_handle for _ in range(5)
-    }
+    handles = {read_certificate(desk.certify(desk.verify(desk.code()).token)).recall_handle for _ in range(5)}
     assert len(handles) == 5
     assert None not in handles
 

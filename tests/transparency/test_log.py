@@ -101,9 +101,7 @@ def test_receipts_of_a_region_go_out_with_its_next_window_among_decoys(stage: Pu
     real = [sha256(b"%d" % number).digest() for number in range(17)]
     with transaction(stage.new_session()) as session:
         shelf = open_shelves(session, REGION, [0])[0]
-        session.add_all(
-            Receipt(commitment=one, region=REGION, content=b"{}", shelf_id=shelf) for one in real
-        )
+        session.add_all(Receipt(commitment=one, region=REGION, content=b"{}", shelf_id=shelf) for one in real)
         session.add(Receipt(commitment=sha256(b"elsewhere").digest(), region="XB", content=b"{}"))
     stage.publish()
     (batch,) = stage.batches()

@@ -180,9 +180,7 @@ def _manifest_of_recorded(run: Run, keys: ExportKeys, batch: Batch) -> bytes:
         return _record(session, batch, files)
 
 
-def _what_is_in(
-    content: bytes, form: str, registered: TrustedKeys
-) -> tuple[int, tuple[SignatureInfo, ...]]:
+def _what_is_in(content: bytes, form: str, registered: TrustedKeys) -> tuple[int, tuple[SignatureInfo, ...]]:
     """How many keys are in a file, and who signed it."""
     if form == COMPACT:
         compact = read_compact(BytesIO(content), registered)

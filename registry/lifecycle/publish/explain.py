@@ -110,9 +110,7 @@ def _stay(
         publications = tuple(
             _publication(session, storage, batch, key_data, shelf.is_revision) for batch in batches
         )
-    return Stay(
-        shelf.is_revision, tuple(sorted(shelf.regions)), embargo_ends, earliest, latest, publications
-    )
+    return Stay(shelf.is_revision, tuple(sorted(shelf.regions)), embargo_ends, earliest, latest, publications)
 
 
 def _next(unix_seconds: float, grain: int) -> int:

@@ -178,9 +178,7 @@ def test_what_a_day_may_hold(of_day: Held, windows: tuple[Held, ...], what: str 
 
 
 @given(st.lists(st.integers(0, 300), unique=True), st.randoms(use_true_random=False), st.data())
-def test_order_means_nothing_and_a_bit_does(
-    numbers: list[int], chance: Any, data: st.DataObject
-) -> None:
+def test_order_means_nothing_and_a_bit_does(numbers: list[int], chance: Any, data: st.DataObject) -> None:
     """Keys that end in zeros among them."""
     keys = [key(number << 64) for number in numbers]
     shuffled = list(keys)

@@ -293,8 +293,10 @@ def test_every_key_leaves_once_in_all_its_regions_together(hours: list[Any]) -> 
     left: dict[bytes, set[int]] = defaultdict(set)
     for region in regions:
         for file in stage.files(region):
-            assert len(file.keys) >= 2 * SLOTS.floor or file.end_timestamp % (4 * HOUR) == 0 or (
-                file.end_timestamp - file.start_timestamp > HOUR
+            assert (
+                len(file.keys) >= 2 * SLOTS.floor
+                or file.end_timestamp % (4 * HOUR) == 0
+                or (file.end_timestamp - file.start_timestamp > HOUR)
             )
             for key in file.keys:
                 left[key.key_data].add(file.end_timestamp)
