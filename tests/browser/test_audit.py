@@ -129,6 +129,7 @@ class Keyboard:
         self.page.keyboard.press("Tab")
         expect(self.page.get_by_role("link", name="Skip to the content")).to_be_focused()
         self.page.keyboard.press("Enter")
+        expect(self.page.locator("main")).to_be_focused()
 
 
 @pytest.fixture
