@@ -27,7 +27,7 @@ from registry.protocol.encoding import encode_base64
 from registry.protocol.index import LOG_CHECKPOINT_PATH, LOG_POLICY_PATH, manifest_path
 from registry.protocol.trust_note import fingerprint
 from tests.app_of_old import fresh_keys
-from tests.client.monitor.conftest import flipped, publish_one
+from tests.client.monitor.conftest import flipped, publish_one, unsigned
 from tests.client.monitor.web import Web
 from tests.clock import FakeClock
 from tests.public_tree import DAY, PublicTree
@@ -488,7 +488,9 @@ def test_recheck_names_the_file_with_the_flipped_byte(what: str, tree: PublicTre
         if what == "checkpoint"
         else [name for name in tree.names(f".p/{tree.shard.size}") if what in name]
     )
-    tree.files[names[0]] = flipped(tree.files[names[0]], 30 if what == "checkpoint" else 3)
+    tree.files[names[0]] = (
+        unsigned(tree.files[names[0]]) if what == "checkpoint" else flipped(tree.files[names[0]], 3)
+    )
     folder = tree.write(desk.folder / "bad")
     kind = FaultKind.SIGNATURE if what == "checkpoint" else FaultKind.DAMAGED_LOG
 

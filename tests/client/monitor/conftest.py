@@ -36,6 +36,12 @@ def kinds(visit: Visit) -> set[FaultKind]:
     return {fault.kind for fault in visit.faults}
 
 
+def unsigned(note: bytes) -> bytes:
+    """The checkpoint with another root than the one that its signatures are about."""
+    origin, size, root, rest = note.split(b"\n", 3)
+    return b"\n".join((origin, size, (b"B" if root.startswith(b"A") else b"A") + root[1:], rest))
+
+
 def flipped(content: bytes, at: int = -1) -> bytes:
     """The bytes with one bit of the byte at `at` turned over."""
     at %= len(content)

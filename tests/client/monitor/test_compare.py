@@ -15,7 +15,7 @@ from registry.protocol.note import KeyKind, Note, decode_note, encode_note
 from registry.protocol.trust import trust_key_name
 from registry.protocol.trust_note import encode_trust_note, fingerprint
 from tests import public_tree
-from tests.client.monitor.conftest import flipped, publish_one
+from tests.client.monitor.conftest import flipped, publish_one, unsigned
 from tests.client.monitor.web import Web
 from tests.clock import FakeClock
 from tests.public_tree import DAY, ORIGIN, PublicTree, log_signers, note_signer
@@ -114,7 +114,7 @@ def test_a_checkpoint_and_a_proof_that_somebody_kept(tree: PublicTree, tmp_path:
 
 def test_notes_that_the_log_did_not_sign_prove_nothing(tree: PublicTree, tmp_path: Path) -> None:
     _, web = two(tree)
-    (tmp_path / "forged").write_bytes(flipped(tree.shard.note, len(tree.origin) + 1))
+    (tmp_path / "forged").write_bytes(unsigned(tree.shard.note))
     fault = held(str(tmp_path / "forged"), HERE, web, tree).faults[0]
 
     assert fault.kind is FaultKind.SIGNATURE

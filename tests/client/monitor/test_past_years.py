@@ -12,7 +12,7 @@ from registry.client.monitor.visit import Demands, Looking, Visit, finish, visit
 from registry.protocol.index import shard_checkpoint_path
 from registry.protocol.leaves import KeyLeaf, OpenLeaf
 from registry.protocol.trust import shard_origin
-from tests.client.monitor.conftest import flipped, kinds, look_at, publish_one
+from tests.client.monitor.conftest import kinds, look_at, publish_one, unsigned
 from tests.clock import FakeClock
 from tests.public_tree import DAY, ORIGIN, PublicTree, TreeSource
 
@@ -59,7 +59,7 @@ def test_a_part_of_a_past_year_that_is_missing_is_named(tree: PublicTree, part: 
 def test_a_past_checkpoint_that_nobody_signed_is_no_reason_to_be_silent(tree: PublicTree) -> None:
     turn(tree)
     path = shard_checkpoint_path(2026)
-    tree.files[path] = flipped(tree.files[path], len(ORIGIN) + 7)
+    tree.files[path] = unsigned(tree.files[path])
     del tree.files[tree.names(".zip")[0]]
 
     assert kinds(look_at(tree)) >= {FaultKind.SIGNATURE, FaultKind.FILE}

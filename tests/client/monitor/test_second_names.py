@@ -10,7 +10,7 @@ from registry.client.monitor.visit import Demands, Looking, look
 from registry.protocol.checkpoint import Checkpoint
 from registry.protocol.leaves import CloseLeaf
 from registry.protocol.trust import shard_origin
-from tests.client.monitor.conftest import flipped, look_at, publish_one
+from tests.client.monitor.conftest import flipped, look_at, publish_one, unsigned
 from tests.public_tree import ORIGIN, PublicTree, TreeSource
 
 OWN = "log/2026/checkpoint"
@@ -58,7 +58,7 @@ def the_years_own_is_missing(tree: PublicTree) -> None:
 
 
 def the_years_own_is_forged(tree: PublicTree) -> None:
-    tree.files[OWN] = flipped(tree.files[OWN], len(ORIGIN) + 7)
+    tree.files[OWN] = unsigned(tree.files[OWN])
 
 
 def the_years_own_signs_what_is_not_there(tree: PublicTree) -> None:
