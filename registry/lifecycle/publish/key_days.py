@@ -4,7 +4,7 @@ On SQLite there are no such tables, and nothing happens here. Must never let an 
 moment, nor take away a key of which a file is still to be made.
 """
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -52,21 +52,30 @@ def drop_due_days(run: Run) -> int:
 
 def is_held() -> ColumnElement[bool]:
     """That a key is on its way into the file of a batch that is sealed, itself or a revision of it."""
-    sealed = select(BatchShelf.shelf_id).join(Batch).where(Batch.state == BatchState.SEALED)
-    revised = select(KeyRevision.key_data).where(KeyRevision.shelf_id.in_(sealed))
+    revised = select(KeyRevision.key_data).where(KeyRevision.shelf_id.in_(_sealed_shelves()))
     return or_(
-        and_(DiagnosisKey.shelf_id.is_not(None), DiagnosisKey.shelf_id.in_(sealed)),
+        and_(DiagnosisKey.shelf_id.is_not(None), DiagnosisKey.shelf_id.in_(_sealed_shelves())),
         DiagnosisKey.key_data.in_(revised),
     )
 
 
+def _sealed_shelves() -> Select[int]:
+    return select(BatchShelf.shelf_id).join(Batch).where(Batch.state == BatchState.SEALED)
+
+
 def _drop_day(run: Run, day: int) -> int:
+    first, last = last_end_of(day - 1) + 1, last_end_of(day)
     try:
         with run.fenced() as session:
-            of_day = DiagnosisKey.end_interval_number.between(last_end_of(day - 1) + 1, last_end_of(day))
-            if session.scalar(select(exists().where(of_day, is_held()))):
-                return 0
+            sealed = session.scalars(_sealed_shelves()).all()
+            for kind in (DiagnosisKey, KeyRevision):
+                held = exists().where(
+                    kind.shelf_id.in_(sealed), kind.end_interval_number.between(first, last)
+                )
+                if sealed and session.scalar(select(held)):
+                    return 0
             # Beside everybody else: only the drop itself, which costs the same for any number, locks.
+            of_day = DiagnosisKey.end_interval_number.between(first, last)
             count = session.scalar(select(func.count()).select_from(DiagnosisKey).where(of_day)) or 0
             drop_day(session, day, lock_milliseconds=LOCK_MILLISECONDS)
     except OperationalError as error:
