@@ -197,13 +197,17 @@ def test_keys_of_before_there_were_days_are_all_there_with_their_revisions(
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 def test_migrations_divide_keys_as_the_models_do(empty_database: Callable[[str], str]) -> None:
     """Of which Alembic's comparison knows nothing."""
-    both = "('diagnosis_key'::regclass, 'key_revision'::regclass)"
-    named = f"contype <> 'n' AND conrelid IN {both}"
     asked = (
         "SELECT pg_get_partkeydef('diagnosis_key'::regclass)",
         "SELECT prosrc, provolatile, proretset FROM pg_proc WHERE proname = 'known_diagnosis_keys'",
-        f"SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE {named} ORDER BY 1",
-        f"SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid IN {both} ORDER BY 1",
+        (
+            "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE contype <> 'n'"
+            " AND conrelid IN ('diagnosis_key'::regclass, 'key_revision'::regclass) ORDER BY 1"
+        ),
+        (
+            "SELECT pg_get_indexdef(indexrelid) FROM pg_index"
+            " WHERE indrelid IN ('diagnosis_key'::regclass, 'key_revision'::regclass) ORDER BY 1"
+        ),
     )
     made = []
     for prepare in (lambda engine: upgrade("collecting", engine), METADATA["collecting"].create_all):
