@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy.orm import Session
 
 from registry.lifecycle.authorize import hash_api_key
+from registry.lifecycle.publish.key_days import make_due_days
 from registry.models import (
     ApiKey,
     Authority,
@@ -90,8 +91,11 @@ def found_issuing(session: Session, signer: MadeSigner) -> Authority:
     return authority
 
 
-def found_collecting(session: Session, signer: MadeSigner, regions: list[str] | None = None) -> None:
-    """Rows of the collecting half: the registered authority and its key."""
+def found_collecting(
+    session: Session, signer: MadeSigner, now: float, regions: list[str] | None = None
+) -> None:
+    """Rows of the collecting half: the registered authority and its key; and where keys of `now` will lie."""
+    make_due_days(session, now)
     with transaction(session):
         session.add(
             HealthAuthority(

@@ -29,9 +29,11 @@ from registry.models import (
     ExportSigningKey,
     HealthAuthority,
     ShelfUpload,
+    make_days,
     prepare_engine,
     transaction,
 )
+from registry.models.key_day import day_of
 from registry.models.shelf import region_set_of
 from registry.protocol.certificate import load_public_key
 from registry.protocol.compact_file import read_compact
@@ -258,6 +260,8 @@ class Publishing:
             return
         present = interval_at(self.clock())
         shelves = open_shelves(session, region_set_of(regions), {release_of(key, present) for key in keys})
+        # A publisher makes the days of its time; here there may have been none yet, or not for long.
+        make_days(session, {day_of(key.end_interval_number) for key in keys})
         session.add_all(
             DiagnosisKey(
                 key_data=key.key_data,

@@ -71,7 +71,7 @@ def registry(
     """The applications under one address."""
     certificates, tokens = MadeSigner("c1"), MadeSigner("t1")
     found_issuing(issuing_session, certificates)
-    found_collecting(collecting_session, certificates)
+    found_collecting(collecting_session, certificates, clock())
     nothing: dict[str, Any] = {"sleep": lambda _: None, "monotonic": lambda: 0.0, "hold_milliseconds": 0}
     issuing = create_issuing_app(
         IssuingFace(

@@ -19,7 +19,7 @@ from sqlalchemy import and_, bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
 from registry.errors import CertificateInvalid, Malformed, Refusal, RefusalCode
-from registry.lifecycle.inserts import insert_new
+from registry.lifecycle.inserts import insert_new, insert_unknown_keys
 from registry.lifecycle.recall import check_not_recalled
 from registry.lifecycle.replay import (
     answer_name_and_key,
@@ -39,7 +39,7 @@ from registry.lifecycle.upload_rules import (
     judge_keys,
     onset_of,
 )
-from registry.models import DiagnosisKey, HealthAuthority, HealthAuthorityKey, Receipt, ShelfUpload
+from registry.models import HealthAuthority, HealthAuthorityKey, Receipt, ShelfUpload
 from registry.models.feed import feeds
 from registry.models.shelf import region_set_of
 from registry.protocol.certificate import VerificationCertificate, check_certificate, load_public_key
@@ -253,7 +253,7 @@ def _store(
         _row(key, authority, upload.traveler, tag, shelves.get(release_of(key, interval_at(now))))
         for key, tag in sorted(zip(stored, tags, strict=True), key=lambda pair: pair[0].key_data)
     ]
-    inserted = frozenset(insert_new(session, DiagnosisKey, rows, DiagnosisKey.key_data))
+    inserted = frozenset(insert_unknown_keys(session, rows))
     if inserted:  # 8
         used = {release_of(key, interval_at(now)) for key in stored if key.key_data in inserted}
         _store_receipt(session, upload, certificate, regions, [shelves[at] for at in sorted(used) if shelves])

@@ -26,6 +26,7 @@ from registry.lifecycle.shelves import (
     shelves_that_left,
 )
 from registry.models import DiagnosisKey, KeyRevision, RecalledUpload, Shelf
+from registry.models.diagnosis_key import is_of_key
 from registry.protocol.intervals import INTERVALS_PER_DAY, ceil_to_hour, interval_at
 from registry.protocol.keys import ReportType
 from registry.protocol.recall import MOST_TAGS, recall_tags, recalled_mark
@@ -43,6 +44,7 @@ class _Stored:
     """A stored key of upload number `upload`, its row locked."""
 
     key_data: bytes
+    end_interval_number: int
     shelf_id: int | None
     report_type: int
     onset: int | None
@@ -53,7 +55,7 @@ class _Stored:
 class _Change:
     """What a recall does to the rows, gathered before anything is written."""
 
-    in_place: list[bytes] = field(default_factory=list)
+    in_place: list[_Stored] = field(default_factory=list)
     emptied: Counter[int] = field(default_factory=Counter)
     """How many uploads have no key left on a shelf that has not left."""
     rewritten: list[tuple[bytes, int]] = field(default_factory=list)
@@ -132,7 +134,10 @@ def _recall(session: Session, which: ColumnElement[bool], upload_of: Callable[[A
     """Revoke the keys for which `which` holds; `upload_of` tells to which upload a row of theirs belongs."""
     # 1. Every lock on a key, in one order; on shelves only then. Uploads do it alike: none waits in a circle.
     keys = [
-        _Stored(row.key_data, row.shelf_id, row.report_type, row.onset, upload_of(row))
+        _Stored(
+            *(row.key_data, row.end_interval_number, row.shelf_id, row.report_type, row.onset),
+            upload_of(row),
+        )
         for row in session.execute(_locked_keys(which))
     ]
     revisions: dict[bytes, list[Any]] = defaultdict(list)
@@ -143,7 +148,7 @@ def _recall(session: Session, which: ColumnElement[bool], upload_of: Callable[[A
             KeyRevision.report_type,
             KeyRevision.days_since_onset_of_symptoms.label("onset"),
         )
-        .join(DiagnosisKey, DiagnosisKey.key_data == KeyRevision.key_data)
+        .join(DiagnosisKey, is_of_key())
         .where(which)
     ):
         revisions[row.key_data].append(row)
@@ -160,10 +165,11 @@ def _recall(session: Session, which: ColumnElement[bool], upload_of: Callable[[A
 
 def _locked_keys(
     which: ColumnElement[bool],
-) -> Select[bytes, int | None, int, int | None, bytes]:
+) -> Select[bytes, int, int | None, int, int | None, bytes]:
     return (
         select(
             DiagnosisKey.key_data,
+            DiagnosisKey.end_interval_number,
             DiagnosisKey.shelf_id,
             DiagnosisKey.report_type,
             DiagnosisKey.days_since_onset_of_symptoms.label("onset"),
@@ -181,7 +187,7 @@ def _change(keys: Sequence[_Stored], revisions: dict[bytes, list[Any]], left: Co
     for key in keys:
         if key.shelf_id is None or key.shelf_id not in left:
             if key.report_type != ReportType.REVOKED:
-                change.in_place.append(key.key_data)
+                change.in_place.append(key)
             if key.shelf_id is not None:
                 emptied.add((key.shelf_id, key.upload))
             continue
@@ -203,10 +209,11 @@ def _write_in_place(session: Session, change: _Change) -> None:
     if change.in_place:
         session.execute(
             update(keys)
-            .where(keys.c.key_data == bindparam("key"))
+            # With the end, so that PostgreSQL looks in one day alone.
+            .where(keys.c.key_data == bindparam("key"), keys.c.end_interval_number == bindparam("end"))
             # They have not gone out, so there is nothing to take back, and they never will.
             .values(report_type=int(ReportType.REVOKED), revised_before_release=True, shelf_id=None),
-            [{"key": key_data} for key_data in change.in_place],
+            [{"key": key.key_data, "end": key.end_interval_number} for key in change.in_place],
         )
     if change.rewritten:
         session.execute(
@@ -234,6 +241,7 @@ def _write_revisions(session: Session, change: _Change, revisions: dict[bytes, l
                 {
                     "key_data": key.key_data,
                     "shelf_id": shelf_id,
+                    "end_interval_number": key.end_interval_number,
                     "report_type": int(ReportType.REVOKED),
                     # The day that was said last: a recall says nothing new of it.
                     "days_since_onset_of_symptoms": next(

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session, aliased
 from registry.lifecycle.publish.advancing import advance, resume
 from registry.lifecycle.publish.apart import Failures
 from registry.lifecycle.publish.appending import append_due
+from registry.lifecycle.publish.key_days import drop_due_days, is_held
 from registry.lifecycle.publish.policy import PUBLISH_LEASE, PublicationPolicy
 from registry.lifecycle.publish.recovery import check_not_set_back
 from registry.lifecycle.publish.removal import (
@@ -35,8 +36,6 @@ from registry.models import (
     ActivityEvent,
     Authorization,
     Batch,
-    BatchShelf,
-    BatchState,
     CollectedAnswer,
     CollectingChaff,
     DiagnosisKey,
@@ -52,6 +51,7 @@ from registry.models import (
     VerificationCode,
     VerificationToken,
 )
+from registry.models.diagnosis_key import is_of_key
 from registry.models.lease import leased
 from registry.protocol.intervals import interval_at, utc_date
 from registry.storage import Storage
@@ -179,8 +179,9 @@ def retire_collecting(
             return RetiredCollecting(busy=True)
         run = Run(session, storage, log, PUBLISH_LEASE, fence, now, policy, None, ())
         # 1. What only the database knows, at once, and whatever state the public files are in.
+        keys = drop_due_days(run)
         with run.fenced():
-            keys = _retire_keys(session, policy, now)
+            keys += _retire_keys(session, policy, now)
             answers = delete_rows(
                 session,
                 delete(CollectedAnswer).where(CollectedAnswer.expires_at_interval <= interval_at(now)),
@@ -244,16 +245,15 @@ def _retire_region(run: Run, region: str, gone: Counter[str]) -> None:
 
 
 def _retire_keys(session: Session, policy: PublicationPolicy, now: float) -> int:
-    """Keys and, by the foreign key's cascade, their revisions. Not those of a sealed batch, whose file is
+    """Keys one by one, and the revisions of all that are gone. Not those of a sealed batch, whose file is
     still to be made of them.
     """
-    sealed = select(BatchShelf.shelf_id).join(Batch).where(Batch.state == BatchState.SEALED)
-    revised = select(KeyRevision.key_data).where(KeyRevision.shelf_id.in_(sealed))
-    return delete_rows(
-        session,
-        delete(DiagnosisKey).where(
-            DiagnosisKey.end_interval_number <= policy.last_end_retired(now),
-            or_(DiagnosisKey.shelf_id.is_(None), DiagnosisKey.shelf_id.not_in(sealed)),
-            DiagnosisKey.key_data.not_in(revised),
-        ),
+    last_end = policy.last_end_retired(now)
+    gone = delete_rows(
+        session, delete(DiagnosisKey).where(DiagnosisKey.end_interval_number <= last_end, ~is_held())
     )
+    delete_rows(
+        session,
+        delete(KeyRevision).where(KeyRevision.end_interval_number <= last_end, ~exists().where(is_of_key())),
+    )
+    return gone

@@ -124,6 +124,7 @@ def revise_rows(session: Session, changed: Sequence[tuple[DiagnosisKey, Temporar
             KeyRevision(
                 key_data=row.key_data,
                 shelf_id=shelf_id,
+                end_interval_number=row.end_interval_number,
                 report_type=int(key.report_type),
                 days_since_onset_of_symptoms=key.days_since_onset_of_symptoms,
             )

@@ -17,6 +17,7 @@ from registry.models.day_file import DayFile
 from registry.models.diagnosis_key import DiagnosisKey, KeyRevision
 from registry.models.feed import RegionFeed
 from registry.models.health_authority import HealthAuthority, HealthAuthorityKey
+from registry.models.key_day import make_days
 from registry.models.lease import Lease
 from registry.models.log import (
     LogEntry,
@@ -41,6 +42,6 @@ __all__ = [
     "IssuedAnswer", "IssuingBase", "IssuingChaff", "IssuingCount", "KeyRevision", "Lease", "LogEntry",
     "LogKey", "LogShard", "Official", "PortalSession", "RecallOrder", "RecalledUpload", "Receipt",
     "RegionFeed", "RegionIndex", "Shelf", "ShelfUpload", "SignInLink", "TrustFile", "VerificationCode",
-    "VerificationToken", "Withdrawal", "WitnessState", "forget_journal", "open_database", "prepare_engine",
-    "transaction",
+    "VerificationToken", "Withdrawal", "WitnessState", "forget_journal", "make_days", "open_database",
+    "prepare_engine", "transaction",
 ]  # fmt: skip

@@ -9,7 +9,19 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, ForeignKey, Index, LargeBinary, Select, exists, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    Select,
+    and_,
+    exists,
+    func,
+    or_,
+    select,
+)
 from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, aliased, mapped_column
 
 from registry.models.bases import IN_KEY_ORDER, NUMBER, CollectingBase
@@ -27,9 +39,10 @@ class DiagnosisKey(CollectingBase):
     __tablename__ = "diagnosis_key"
 
     key_data: Mapped[bytes] = mapped_column(LargeBinary(16), primary_key=True)
+    """Stored once, whatever the day: see `key_day` for how PostgreSQL is brought to see to that."""
     rolling_start_interval_number: Mapped[int]
     rolling_period: Mapped[int]
-    end_interval_number: Mapped[int] = mapped_column(index=True)
+    end_interval_number: Mapped[int]
     """start + period; retirement goes by it."""
     transmission_risk_level: Mapped[int]
     report_type: Mapped[int]
@@ -49,7 +62,11 @@ class DiagnosisKey(CollectingBase):
     __table_args__ = (
         # With the end in it, so that the newest key of a shelf is told without a look at the rows.
         Index("ix_diagnosis_key_shelf", "shelf_id", "end_interval_number"),
-        IN_KEY_ORDER,
+        # A table a day on PostgreSQL, whose unique indexes must hold the end as well (`key_day`); and what
+        # lies in a day's table need not be found by its end.
+        PrimaryKeyConstraint("key_data").ddl_if(dialect="sqlite"),
+        Index("ix_diagnosis_key_end_interval_number", "end_interval_number").ddl_if(dialect="sqlite"),
+        {**IN_KEY_ORDER, "postgresql_partition_by": "RANGE (end_interval_number)"},
     )
 
 
@@ -58,14 +75,24 @@ class KeyRevision(CollectingBase):
 
     __tablename__ = "key_revision"
 
-    key_data: Mapped[bytes] = mapped_column(
-        LargeBinary(16), ForeignKey("diagnosis_key.key_data", ondelete="CASCADE"), primary_key=True
-    )
+    key_data: Mapped[bytes] = mapped_column(LargeBinary(16), primary_key=True)
+    """No foreign key: to drop a day of keys would mean a look at every revision. Whoever forgets keys forgets
+    their revisions."""
     shelf_id: Mapped[int] = mapped_column(NUMBER, primary_key=True, autoincrement=False, index=True)
+    end_interval_number: Mapped[int]
+    """The key's: says in which day's table it lies."""
     report_type: Mapped[int]
     days_since_onset_of_symptoms: Mapped[int | None]
 
     __table_args__ = IN_KEY_ORDER
+
+
+def is_of_key() -> ColumnElement[bool]:
+    """That a `KeyRevision` is of a `DiagnosisKey`. With the end, for PostgreSQL to look in one day alone."""
+    return and_(
+        KeyRevision.key_data == DiagnosisKey.key_data,
+        KeyRevision.end_interval_number == DiagnosisKey.end_interval_number,
+    )
 
 
 def newest_key_end(session: Session, shelf_ids: Collection[int], *, newer_than: int) -> int | None:
@@ -75,9 +102,7 @@ def newest_key_end(session: Session, shelf_ids: Collection[int], *, newer_than: 
             select(func.max(DiagnosisKey.end_interval_number)).where(DiagnosisKey.shelf_id.in_(shelf_ids))
         ),
         session.scalar(
-            select(func.max(DiagnosisKey.end_interval_number))
-            .join(KeyRevision, KeyRevision.key_data == DiagnosisKey.key_data)
-            .where(KeyRevision.shelf_id.in_(shelf_ids))
+            select(func.max(KeyRevision.end_interval_number)).where(KeyRevision.shelf_id.in_(shelf_ids))
         ),
     ]
     newest = max((end for end in ends if end is not None), default=None)
@@ -97,7 +122,7 @@ def revised_keys_on(session: Session, shelf_ids: Collection[int], *, newer_than:
     columns = _columns(KeyRevision.report_type, KeyRevision.days_since_onset_of_symptoms)
     statement = (
         select(*columns)
-        .join(KeyRevision, KeyRevision.key_data == DiagnosisKey.key_data)
+        .join(KeyRevision, is_of_key())
         .where(
             KeyRevision.shelf_id.in_(shelf_ids),
             DiagnosisKey.end_interval_number > newer_than,

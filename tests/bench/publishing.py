@@ -12,7 +12,8 @@ from tempfile import TemporaryDirectory
 import psycopg
 from psycopg import Cursor
 
-from registry.models import CollectingBase, open_database
+from registry.models import CollectingBase, make_days, open_database, transaction
+from registry.models.key_day import day_of
 from registry.protocol.keys import TemporaryExposureKey
 from registry.storage.local import LocalStorage
 from tests.bench.measure import Measurement, Pair, Target
@@ -27,7 +28,7 @@ NEWEST_START = NOON - NOON % 144 - 144
 
 
 @contextmanager
-def _stage() -> Iterator[tuple[Publishing, str, Path]]:
+def stage_on_postgresql() -> Iterator[tuple[Publishing, str, Path]]:
     """A publisher on a durable PostgreSQL and a local disk, the database's URL and a folder to write to."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="registry-bench-")))
@@ -40,8 +41,11 @@ def _stage() -> Iterator[tuple[Publishing, str, Path]]:
 
 @contextmanager
 def _speed() -> Iterator[Pair]:
-    with _stage() as (stage, url, folder):
+    with stage_on_postgresql() as (stage, url, folder):
         seeds = count(1)
+
+        with transaction(stage.new_session()) as session:
+            make_days(session, {day_of(NEWEST_START - 144 * age + 1) for age in range(-1, 15)})
 
         def ours() -> float:
             _replace_rows(url, keys_of_patients(KEYS, seed=next(seeds), newest_start=NEWEST_START))
@@ -61,7 +65,10 @@ def _copy_and_deflate(url: str, path: Path) -> float:
     """Keys a second of COPY to a file, and deflate of its bytes."""
     with psycopg.connect(url) as connection, connection.cursor() as cursor:
         began = time.perf_counter()
-        with path.open("wb") as file, cursor.copy("COPY diagnosis_key TO STDOUT (FORMAT binary)") as rows:
+        with (
+            path.open("wb") as file,
+            cursor.copy("COPY (SELECT * FROM diagnosis_key) TO STDOUT (FORMAT binary)") as rows,
+        ):
             for part in rows:
                 file.write(part)
         zlib.compress(path.read_bytes(), 6)
@@ -71,7 +78,7 @@ def _copy_and_deflate(url: str, path: Path) -> float:
 def _replace_rows(url: str, keys: Sequence[TemporaryExposureKey]) -> None:
     """These keys, pending, in place of those that were published before."""
     with psycopg.connect(url) as connection, connection.cursor() as cursor:
-        cursor.execute("TRUNCATE diagnosis_key CASCADE")
+        cursor.execute("TRUNCATE diagnosis_key, key_revision")
         cursor.execute(
             "INSERT INTO shelf (region_set, releasable_at, is_revision, is_open, revisions)"
             " VALUES (%s, 0, false, true, 0) ON CONFLICT DO NOTHING",

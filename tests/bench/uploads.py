@@ -31,12 +31,13 @@ BEGIN;
 INSERT INTO diagnosis_key (key_data, rolling_start_interval_number, rolling_period, end_interval_number,
     transmission_risk_level, report_type, days_since_onset_of_symptoms, health_authority_id, traveler,
     revised_before_release, recall_tag)
-SELECT uuid_send(gen_random_uuid()), 2966400 + 144 * day, 144, 2966544 + 144 * day, 1, 1, day - 7,
+SELECT uuid_send(gen_random_uuid()), midnight - 144 * day, 144, midnight + 144 - 144 * day, 1, 1, day - 7,
     (SELECT id FROM health_authority LIMIT 1), false, false, uuid_send(gen_random_uuid())
-FROM generate_series(0, 13) AS day;
+FROM generate_series(0, 13) AS day,
+    (SELECT 144 * (extract(epoch FROM now())::int / 86400) AS midnight) AS today;
 COMMIT;
 """
-"""14 rows as an upload stores them, in their own table with its indexes: nothing read, checked or sealed."""
+"""14 rows as an upload stores them, in their days' tables and indexes: nothing read, checked or sealed."""
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from registry.errors import RefusalCode
+from registry.lifecycle.publish.key_days import make_due_days
 from registry.models import KeyRevision
 from registry.protocol.keys import ReportType
 from registry.protocol.revision_token import decode_revision_token
@@ -46,6 +47,7 @@ def test_the_next_token_holds_the_old_ones_keys_and_these(desk: UploadDesk) -> N
     token = desk.upload([second], revisionToken=token).revision_token
     assert len(decode_revision_token(token, RING)) == 2
     desk.clock.advance(11 * 86_400)  # the first one ended over 15 days ago now
+    make_due_days(desk.session, desk.clock())
     token = desk.upload([made_key(desk.clock(), 1)], revisionToken=token).revision_token
     starts = [key.rolling_start_interval_number for key in decode_revision_token(token, RING)]
     assert starts == [second["rollingStartNumber"], desk.clock() // 86_400 * 144 - 144]

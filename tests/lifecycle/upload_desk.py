@@ -54,7 +54,7 @@ class UploadDesk:
     def __init__(self, url: str, session: Session, clock: FakeClock) -> None:
         self.url, self.session, self.clock = url, session, clock
         self.signer = MadeSigner("c1")
-        found_collecting(session, self.signer)
+        found_collecting(session, self.signer, clock())
 
     def collect(self, body: dict[str, Any], session: Session | None = None) -> CollectedUpload:
         """Collect a whole body."""

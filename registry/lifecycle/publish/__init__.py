@@ -21,6 +21,7 @@ from registry.lifecycle.publish.apart import Failures
 from registry.lifecycle.publish.appending import append_due, check_material, issue_time
 from registry.lifecycle.publish.batches import PublishedBatch, finish_sealed, store_manifests
 from registry.lifecycle.publish.days import finish_days
+from registry.lifecycle.publish.key_days import make_due_days
 from registry.lifecycle.publish.policy import PUBLISH_LEASE, PublicationPolicy
 from registry.lifecycle.publish.recovery import check_not_set_back
 from registry.lifecycle.publish.removal import (
@@ -110,6 +111,8 @@ def publish_due(
     ) as run:
         if run is None:
             return PublishOutcome(busy=True)
+        # Before anything that may fail: uploads find their days whatever holds publishing up.
+        make_due_days(run.session, now)
         keys = _signing_keys(run.session, signers, now)
         check_material(run)
         check_not_set_back(run)
@@ -135,8 +138,11 @@ def ensure_first_files(
 ) -> None:
     """Let indexes, proofs, trust material and the log's first checkpoint exist before anything is served.
 
-    Does nothing where they do: whatever a publisher has written stays. Raises as `publish_due` does.
+    Does nothing where they do: whatever a publisher has written stays. The days that keys may fall into are
+    there as well afterwards. Raises as `publish_due` does.
     """
+    with new_session() as session:
+        make_due_days(session, now)
     wanted = [LOG_CHECKPOINT_PATH, TRUST_NOTE_PATH]
     wanted += [path(region) for region in regions for path in (index_proof_path, legacy_index_path)]
     if all(storage.read(path) is not None for path in wanted):

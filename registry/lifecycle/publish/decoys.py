@@ -15,8 +15,9 @@ from registry.lifecycle.inserts import insert_new
 from registry.lifecycle.publish.policy import PublicationPolicy
 from registry.lifecycle.revise import revise_rows
 from registry.lifecycle.shelves import NOW, open_shelves, release_of
-from registry.models import Batch, DiagnosisKey, HealthAuthority, KeyRevision, Shelf
+from registry.models import Batch, DiagnosisKey, HealthAuthority, KeyRevision, Shelf, make_days
 from registry.models.feed import feeds
+from registry.models.key_day import day_of
 from registry.models.shelf import region_set_of, regions_of_set
 from registry.protocol.decoys import DecoyUser, decoy_count, draw_decoys, window_intervals
 from registry.protocol.feeds import feeds_of
@@ -166,6 +167,9 @@ def _store(
         }
         for (user, key), tag in zip(pairs, recall_tags(None, len(pairs)), strict=True)
     ]
+    # After a long gap some of them ended before the days that uploads have needed.
+    make_days(session, {day_of(key.end_interval_number) for _, key in pairs})
+    # Nobody can know one of these keys before this transaction commits: no lock is taken against others.
     insert_new(session, DiagnosisKey, rows, DiagnosisKey.key_data)
     return [(shelves[NOW], region_set)] if NOW in releases else []
 

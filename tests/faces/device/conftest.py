@@ -103,7 +103,7 @@ def collecting_face(
     certificate_signer: MadeSigner,
 ) -> CollectingFace:
     """The collecting application's settings, with the authority's rows in place."""
-    found_collecting(collecting_session, certificate_signer)
+    found_collecting(collecting_session, certificate_signer, clock())
     return CollectingFace(
         database_url=collecting_url,
         clock=clock,
