@@ -31,7 +31,13 @@ from registry.models.official import Official, PortalSession, SignInLink
 from registry.models.recall import RecalledUpload, RecallOrder
 from registry.models.receipt import Receipt
 from registry.models.replay import CollectedAnswer, CollectingChaff, IssuedAnswer, IssuingChaff
-from registry.models.sessions import forget_journal, open_database, prepare_engine, transaction
+from registry.models.sessions import (
+    committing_each,
+    forget_journal,
+    open_database,
+    prepare_engine,
+    transaction,
+)
 from registry.models.shelf import BatchShelf, Shelf, ShelfUpload
 
 __all__ = [
@@ -41,6 +47,6 @@ __all__ = [
     "IssuedAnswer", "IssuingBase", "IssuingChaff", "IssuingCount", "KeyRevision", "Lease", "LogEntry",
     "LogKey", "LogShard", "Official", "PortalSession", "RecallOrder", "RecalledUpload", "Receipt",
     "RegionFeed", "RegionIndex", "Shelf", "ShelfUpload", "SignInLink", "TrustFile", "VerificationCode",
-    "VerificationToken", "Withdrawal", "WitnessState", "forget_journal", "open_database", "prepare_engine",
-    "transaction",
+    "VerificationToken", "Withdrawal", "WitnessState", "committing_each", "forget_journal", "open_database",
+    "prepare_engine", "transaction",
 ]  # fmt: skip
