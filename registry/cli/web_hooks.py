@@ -1,8 +1,16 @@
-"""What gunicorn calls in a worker, given to it by `--config python:registry.cli.web_hooks`."""
+"""What gunicorn calls in master and workers, given to it by `--config python:registry.cli.web_hooks`."""
 
+import resource
 import signal
 
+from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
 from gunicorn.workers.base import Worker  # type: ignore[import-untyped]
+
+
+def on_starting(_master: Arbiter) -> None:
+    """Called before there is a worker: each may have as many files open, and so callers, as we may allow."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def worker_int(_worker: Worker) -> None:
