@@ -3,6 +3,7 @@
 import resource
 import signal
 
+from gevent import GreenletExit
 from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
 from gunicorn.workers.base import Worker  # type: ignore[import-untyped]
 
@@ -16,6 +17,10 @@ def on_starting(_master: Arbiter) -> None:
 def worker_int(_worker: Worker) -> None:
     """Called when a worker was told to end at once. The terminal tells it, and so does its master, who may
     come later: a second signal would interrupt the interpreter on its way out and print that as a fault.
+
+    A green worker calls this a little after the signal, so twice if both came by then: the second ends here.
     """
+    if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
+        raise GreenletExit
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
