@@ -3,7 +3,7 @@
 import resource
 import signal
 
-from gevent import GreenletExit
+from gevent import GreenletExit  # type: ignore[import-untyped]
 from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
 from gunicorn.workers.base import Worker  # type: ignore[import-untyped]
 
