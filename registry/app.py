@@ -133,16 +133,19 @@ def issuing(settings: Settings, clock: Clock = time.time) -> Flask:
 
 def collecting(settings: Settings, clock: Clock = time.time) -> Flask:
     """The device face's collecting part: uploads of keys."""
-    return create_collecting_app(
-        CollectingFace(
-            database_url=settings.collecting_database_url,
-            clock=clock,
-            revision_keys=_revision_keys(settings),
-            policy=CollectionPolicy(),
-            hold_milliseconds=settings.answer_hold_milliseconds,
-            sleep=time.sleep,
-            monotonic=time.monotonic,
-        )
+    return create_collecting_app(collecting_face(settings, clock))
+
+
+def collecting_face(settings: Settings, clock: Clock) -> CollectingFace:
+    """What that part is given."""
+    return CollectingFace(
+        database_url=settings.collecting_database_url,
+        clock=clock,
+        revision_keys=_revision_keys(settings),
+        policy=CollectionPolicy(),
+        hold_milliseconds=settings.answer_hold_milliseconds,
+        sleep=time.sleep,
+        monotonic=time.monotonic,
     )
 
 

@@ -71,7 +71,10 @@ class Settings:
     web_processes: int
     """Web server processes."""
     web_threads: int
-    """Threads in each; one per request under way, held answers included."""
+    """On SQLite: threads in each; one per request under way, held answers included."""
+    web_connections: int
+    """On PostgreSQL: connections that each serves at once, held answers included. They cost it no thread, but
+    an open file each: where the system allows fewer, callers are refused."""
     pkcs11_module: Path | None
     """Shared library of the PKCS#11 token that holds export and log keys; keys lie in files without it.
     Whoever can replace the library can sign and read the PIN."""
@@ -177,6 +180,7 @@ def _read(env: Env) -> Settings:
         code_life_seconds=env.int("CODE_LIFE_SECONDS", DAY),
         web_processes=env.int("WEB_PROCESSES", 2),
         web_threads=env.int("WEB_THREADS", 64),
+        web_connections=env.int("WEB_CONNECTIONS", 4000),
         pkcs11_module=env.path("PKCS11_MODULE", None),
         pkcs11_token=env.str("PKCS11_TOKEN", None),
         pkcs11_pin_file=env.path("PKCS11_PIN_FILE", None),

@@ -5,6 +5,7 @@ only shelves that nobody holds. So what commits late is on a shelf that has not 
 two windows. Must never wait for sealing, nor let sealing wait for more than uploads that are under way.
 """
 
+import secrets
 from collections.abc import Collection
 
 from sqlalchemy import delete, select, update
@@ -23,6 +24,11 @@ def release_of(key: TemporaryExposureKey, present: int) -> int:
     """When the key may leave, as a shelf says it; `present` is the interval that it is now."""
     releasable_at = key.end_interval_number + EMBARGO_INTERVALS
     return NOW if releasable_at <= present else releasable_at
+
+
+def new_mark() -> bytes:
+    """A mark of one more upload on a shelf (`ShelfUpload`)."""
+    return secrets.token_bytes(16)
 
 
 def open_shelves(

@@ -32,7 +32,13 @@ from registry.models.official import Official, PortalSession, SignInLink
 from registry.models.recall import RecalledUpload, RecallOrder
 from registry.models.receipt import Receipt
 from registry.models.replay import CollectedAnswer, CollectingChaff, IssuedAnswer, IssuingChaff
-from registry.models.sessions import forget_journal, open_database, prepare_engine, transaction
+from registry.models.sessions import (
+    committing_each,
+    forget_journal,
+    open_database,
+    prepare_engine,
+    transaction,
+)
 from registry.models.shelf import BatchShelf, Shelf, ShelfUpload
 
 __all__ = [
@@ -42,6 +48,7 @@ __all__ = [
     "IssuedAnswer", "IssuingBase", "IssuingChaff", "IssuingCount", "KeyRevision", "Lease", "LogEntry",
     "LogKey", "LogShard", "Official", "PortalSession", "RecallOrder", "RecalledUpload", "Receipt",
     "RegionFeed", "RegionIndex", "Shelf", "ShelfUpload", "SignInLink", "TrustFile", "VerificationCode",
-    "VerificationToken", "Withdrawal", "WitnessState", "forget_journal", "make_days", "open_database",
+    "VerificationToken", "Withdrawal", "WitnessState", "committing_each", "forget_journal", "make_days",
+    "open_database",
     "prepare_engine", "transaction",
 ]  # fmt: skip

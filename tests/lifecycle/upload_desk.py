@@ -8,11 +8,13 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from registry.errors import Refusal, RefusalCode
+from registry.lifecycle.authorities import Believed
 from registry.lifecycle.collect import (
     CollectedUpload,
     CollectionPolicy,
     Upload,
     UploadedKey,
+    collect_at_once,
     collect_upload,
 )
 from registry.models import (
@@ -53,20 +55,24 @@ class UploadDesk:
 
     def __init__(self, url: str, session: Session, clock: FakeClock) -> None:
         self.url, self.session, self.clock = url, session, clock
+        self.believed = Believed()
+        self.at_once = 0
+        """How many uploads went in as one statement."""
         self.signer = MadeSigner("c1")
         found_collecting(session, self.signer, clock())
 
     def collect(self, body: dict[str, Any], session: Session | None = None) -> CollectedUpload:
-        """Collect a whole body."""
-        session = session or self.session
+        """Collect a whole body, as the face does."""
+        session, upload = session or self.session, upload_of(body)
+        policy, now = CollectionPolicy(), self.clock()
+        collected = collect_at_once(
+            session, upload, believed=self.believed, policy=policy, revision_keys=RING, now=now
+        )
+        if collected is not None:
+            self.at_once += 1
+            return collected
         with transaction(session):
-            return collect_upload(
-                session,
-                upload_of(body),
-                policy=CollectionPolicy(),
-                revision_keys=RING,
-                now=self.clock(),
-            )
+            return collect_upload(session, upload, policy=policy, revision_keys=RING, now=now)
 
     def body(self, keys: Keys, report_type: str = "confirmed", **more: Any) -> dict[str, Any]:
         """An upload of `keys` with a certificate that names them."""

@@ -217,12 +217,15 @@ def _publish_regions(run: Run, keys: ExportKeys, failures: Failures) -> PublishO
         advanced = advance(run, failures)
         return failures.tell(_outcome(0, [], advanced, clock_behind=True))
     shard = run.shard()
-    if shard is not None and is_window_due(run.session, run.regions, policy=run.policy, now=run.now):
+    due = is_window_due(run.session, run.regions, policy=run.policy, now=run.now)
+    if due and shard is not None:
         # Before any key is taken for a batch: one that a lost database had published must not go twice.
         run.session.rollback()
         ask_before_signing(run, shard)
-    with run.fenced() as session:
-        close_shelves(session, policy=run.policy, now=run.now)
+    if due:
+        # Otherwise uploads would have to begin new shelves at every look of the publisher's.
+        with run.fenced() as session:
+            close_shelves(session, policy=run.policy, now=run.now)
     with run.fenced() as session:
         sealed = seal_windows(session, run.regions, policy=run.policy, now=run.now)
         clock_behind = is_clock_behind(session, run.regions, policy=run.policy, now=run.now)
