@@ -71,8 +71,13 @@ class UploadDesk:
         if collected is not None:
             self.at_once += 1
             return collected
+        return self.collect_the_long_way(body, session)
+
+    def collect_the_long_way(self, body: dict[str, Any], session: Session | None = None) -> CollectedUpload:
+        """Collect a whole body as if it were not ordinary."""
+        session, upload, policy = session or self.session, upload_of(body), CollectionPolicy()
         with transaction(session):
-            return collect_upload(session, upload, policy=policy, revision_keys=RING, now=now)
+            return collect_upload(session, upload, policy=policy, revision_keys=RING, now=self.clock())
 
     def body(self, keys: Keys, report_type: str = "confirmed", **more: Any) -> dict[str, Any]:
         """An upload of `keys` with a certificate that names them."""
