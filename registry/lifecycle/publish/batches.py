@@ -16,8 +16,9 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from registry.errors import Distrusted, Malformed, StorageConflict
-from registry.lifecycle.publish.files import Contents, store_files
+from registry.lifecycle.publish.files import Contents, file_jobs
 from registry.lifecycle.publish.run import ExportKeys, Run
+from registry.lifecycle.publish.side_by_side import Work
 from registry.lifecycle.publish.spool import KeySpool
 from registry.models import Batch, BatchState, ExportFile, Receipt
 from registry.models.batch import sealed_batches, unlogged_batches
@@ -46,18 +47,16 @@ class PublishedBatch:
     key_count: int
 
 
-def finish_sealed(run: Run, keys: ExportKeys, region: str) -> Iterator[PublishedBatch]:
+def finish_sealed(run: Run, keys: ExportKeys, region: str, finished: list[PublishedBatch]) -> Work:
     """Make, store and record the files and manifests of the region's sealed batches, oldest first.
 
-    Windows without keys get a manifest too; only those with files are told. Raises what `store_file` raises,
-    when all before it are recorded.
+    Windows without keys get a manifest too; only those with files are added to `finished`, one by one, so
+    that they are told even if the next one fails. Raises what `file_jobs` say.
     """
     batches = sealed_batches(run.session, region)
     run.session.expunge_all()  # values from here on: finishing each of them ends a transaction
     for batch in batches:
-        finished = _finish(run, keys, batch)
-        if finished.files:
-            yield finished
+        yield from _finish(run, keys, batch, finished)
 
 
 def store_manifests(run: Run, keys: ExportKeys, region: str) -> None:
@@ -76,7 +75,7 @@ def store_manifests(run: Run, keys: ExportKeys, region: str) -> None:
             raise StorageConflict(f"{path} does not hold the bytes that its name says")
 
 
-def _finish(run: Run, keys: ExportKeys, batch: Batch) -> PublishedBatch:
+def _finish(run: Run, keys: ExportKeys, batch: Batch, finished: list[PublishedBatch]) -> Work:
     """Make, store and record the files of one sealed batch, and the manifest about them.
 
     A crash before a file is stored leaves nothing of it; between storing and recording, files that nothing
@@ -94,7 +93,9 @@ def _finish(run: Run, keys: ExportKeys, batch: Batch) -> PublishedBatch:
             keys=fresh,
             revised_keys=revised,
         )
-        files = store_files(run.storage, contents, keys, keys_per_file=run.policy.keys_per_file, now=run.now)
+        files = yield file_jobs(
+            run.storage, contents, keys, keys_per_file=run.policy.keys_per_file, now=run.now
+        )
         key_count = fresh.count + revised.count
     with run.fenced() as session:
         session.add_all(
@@ -109,14 +110,17 @@ def _finish(run: Run, keys: ExportKeys, batch: Batch) -> PublishedBatch:
             for file in files
         )
         _record(session, batch, files)
-    return PublishedBatch(
-        region=batch.region,
-        sequence=batch.sequence,
-        window_start=batch.window_start,
-        window_end=batch.window_end,
-        files=tuple(file.path for file in files if file.format == GAEN_ZIP),
-        key_count=key_count,
-    )
+    if files:
+        finished.append(
+            PublishedBatch(
+                region=batch.region,
+                sequence=batch.sequence,
+                window_start=batch.window_start,
+                window_end=batch.window_end,
+                files=tuple(file.path for file in files if file.format == GAEN_ZIP),
+                key_count=key_count,
+            )
+        )
 
 
 @contextmanager
