@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import psycopg
 from psycopg import Cursor
 
+from registry.lifecycle.publish import PublishOutcome
 from registry.models import CollectingBase, open_database
 from registry.protocol.keys import TemporaryExposureKey
 from registry.storage.local import LocalStorage
@@ -27,7 +28,7 @@ NEWEST_START = NOON - NOON % 144 - 144
 
 
 @contextmanager
-def _stage() -> Iterator[tuple[Publishing, str, Path]]:
+def staged() -> Iterator[tuple[Publishing, str, Path]]:
     """A publisher on a durable PostgreSQL and a local disk, the database's URL and a folder to write to."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="registry-bench-")))
@@ -40,7 +41,7 @@ def _stage() -> Iterator[tuple[Publishing, str, Path]]:
 
 @contextmanager
 def _speed() -> Iterator[Pair]:
-    with _stage() as (stage, url, folder):
+    with staged() as (stage, url, folder):
         seeds = count(1)
 
         def ours() -> float:
@@ -49,12 +50,17 @@ def _speed() -> Iterator[Pair]:
             began = time.perf_counter()
             outcome = stage.publish()
             spent = time.perf_counter() - began
-            published = sum(batch.key_count for batch in outcome.batches)
+            published = published_keys(outcome)
             if published != KEYS:
                 raise RuntimeError(f"{published} of {KEYS} keys were published")
             return KEYS / spent
 
         yield Pair(ours, partial(_copy_and_deflate, url, folder / "rows"))
+
+
+def published_keys(outcome: PublishOutcome) -> int:
+    """How many keys went out."""
+    return sum(batch.key_count for batch in outcome.batches)
 
 
 def _copy_and_deflate(url: str, path: Path) -> float:

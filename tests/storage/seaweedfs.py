@@ -113,8 +113,8 @@ def seaweed_server() -> Iterator[SeaweedServer]:
         finally:
             server.kill()
             for name in PORTS:  # it puts these there and nowhere else
-                port = server.ports[f"{name}.grpc"]
-                Path(f"/tmp/seaweedfs-{name}-grpc-{port}.sock").unlink(missing_ok=True)  # noqa: S108
+                socket_name = f"seaweedfs-{name}-grpc-{server.ports[f'{name}.grpc']}.sock"
+                Path("/tmp", socket_name).unlink(missing_ok=True)  # noqa: S108
 
 
 def _identities() -> dict[str, object]:
