@@ -31,6 +31,8 @@ from registry.protocol.index import COMPACT, EXPOSURES, GAEN_ZIP, manifest_path,
 from registry.protocol.manifest import TOOL, Manifest, ManifestFile, encode_manifest
 from registry.protocol.receipt import receipt_leaves
 
+_RECEIPTS_AT_ONCE = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class PublishedBatch:
@@ -140,7 +142,9 @@ def spool_shelves(
 
 def _record(session: Session, batch: Batch, files: list[ManifestFile]) -> bytes:
     """Keep the manifest and call the batch published, in the caller's transaction. The manifest's bytes."""
-    receipts = session.scalars(select(Receipt.commitment).where(Receipt.batch_id == batch.id)).all()
+    # Some at a time: a driver's answer takes several times the memory of what it holds.
+    commitments = select(Receipt.commitment).where(Receipt.batch_id == batch.id)
+    receipts = list(session.scalars(commitments, execution_options={"yield_per": _RECEIPTS_AT_ONCE}))
     manifest = encode_manifest(
         Manifest(
             region=batch.region,

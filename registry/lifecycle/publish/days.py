@@ -15,6 +15,7 @@ from registry.lifecycle.publish.files import Contents, file_jobs
 from registry.lifecycle.publish.run import ExportKeys, Run
 from registry.lifecycle.publish.side_by_side import Work
 from registry.models import Batch, BatchShelf, BatchState, DayFile
+from registry.models.batch import WITHOUT_MANIFEST
 
 DAY_SECONDS = 86_400
 
@@ -37,6 +38,7 @@ def _due_days(session: Session, run: Run, region: str) -> list[list[Batch]]:
     listed = run.policy.last_end_unlisted(run.now)
     batches = session.scalars(
         select(Batch)
+        .options(WITHOUT_MANIFEST)
         .where(Batch.region == region, Batch.state == BatchState.PUBLISHED)
         .order_by(Batch.sequence)
     ).all()
