@@ -56,6 +56,7 @@ from registry.protocol.intervals import day_start, interval_at
 from registry.protocol.key_rows import temporary_exposure_keys
 from registry.protocol.keys import ReportType, TemporaryExposureKey
 from registry.protocol.note import KeyKind
+from registry.protocol.recall import recall_tags
 from registry.protocol.trust import decode_trust, shard_origin
 from registry.signing.file_key import FileKey
 from registry.storage import Storage
@@ -215,13 +216,18 @@ class Publishing:
     """One collecting half. `engine` has the tables; everything else is made here."""
 
     def __init__(
-        self, engine: Engine, storage: Storage, clock: FakeClock, signer: FileKey | None = None
+        self,
+        engine: Engine,
+        storage: Storage,
+        clock: FakeClock,
+        signer: FileKey | None = None,
+        log: TransparencyLog | None = None,
     ) -> None:
         self.engine = engine
         self.storage = storage
         self.clock = clock
         self.signers: list[FileKey] = []
-        self.log = NoteKeys().log()
+        self.log = log or NoteKeys().log()
         with transaction(self.new_session()) as session:
             session.merge(AUTHORITY)
         self.add_signer(signer or new_signer(), until=clock() + 10_000 * DAY)
@@ -248,15 +254,16 @@ class Publishing:
         keys: Sequence[TemporaryExposureKey],
         *,
         regions: Collection[str] = (REGION,),
+        handle: bytes | None = None,
         session: Session | None = None,
     ) -> None:
-        """Store keys as an upload does, each releasable two hours after its end.
+        """Store keys as an upload does, each releasable two hours after its end; by `handle` it is recalled.
 
         With a `session` of its own the caller commits, or keeps the upload hanging before its commit.
         """
         if session is None:
             with transaction(self.new_session()) as own:
-                self.collect(keys, regions=regions, session=own)
+                self.collect(keys, regions=regions, handle=handle, session=own)
             return
         present = interval_at(self.clock())
         shelves = open_shelves(session, region_set_of(regions), {release_of(key, present) for key in keys})
@@ -273,10 +280,10 @@ class Publishing:
                 days_since_onset_of_symptoms=key.days_since_onset_of_symptoms,
                 health_authority_id=AUTHORITY.id,
                 traveler=False,
-                recall_tag=secrets.token_bytes(16),
+                recall_tag=tag,
                 shelf_id=shelves[release_of(key, present)],
             )
-            for key in keys
+            for key, tag in zip(keys, recall_tags(handle, len(keys)), strict=True)
         )
         session.add_all(
             ShelfUpload(shelf_id=shelf_id, mark=secrets.token_bytes(16)) for shelf_id in shelves.values()

@@ -20,7 +20,7 @@ from sqlalchemy import (
     or_,
     select,
 )
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.orm import Mapped, Session, defer, mapped_column
 
 from registry.models.bases import IN_KEY_ORDER, CollectingBase
 from registry.protocol.index import GAEN_ZIP, IndexFile, IndexWindow
@@ -103,10 +103,18 @@ class ExportSigningKey(CollectingBase):
     not_after: Mapped[int] = mapped_column(BigInteger)
 
 
+WITHOUT_MANIFEST = defer(Batch.manifest)
+"""Left in the database by whoever only asks where a batch stands: a nation's has megabytes."""
+
+
 def newest_batch(session: Session, region: str) -> Batch | None:
     """The region's batch with the highest sequence; windows go on from its end."""
     return session.scalars(
-        select(Batch).where(Batch.region == region).order_by(Batch.sequence.desc()).limit(1)
+        select(Batch)
+        .options(WITHOUT_MANIFEST)
+        .where(Batch.region == region)
+        .order_by(Batch.sequence.desc())
+        .limit(1)
     ).one_or_none()
 
 
@@ -136,6 +144,7 @@ def newest_logged_batch(session: Session, region: str) -> Batch | None:
     """The region's newest batch that has a leaf."""
     return session.scalars(
         select(Batch)
+        .options(WITHOUT_MANIFEST)
         .where(Batch.region == region, Batch.log_number.is_not(None))
         .order_by(Batch.sequence.desc())
         .limit(1)

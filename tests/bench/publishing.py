@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import psycopg
 from psycopg import Cursor
 
+from registry.lifecycle.publish import PublishOutcome
 from registry.models import CollectingBase, make_days, open_database, transaction
 from registry.models.key_day import day_of
 from registry.protocol.keys import TemporaryExposureKey
@@ -28,7 +29,7 @@ NEWEST_START = NOON - NOON % 144 - 144
 
 
 @contextmanager
-def stage_on_postgresql() -> Iterator[tuple[Publishing, str, Path]]:
+def staged() -> Iterator[tuple[Publishing, str, Path]]:
     """A publisher on a durable PostgreSQL and a local disk, the database's URL and a folder to write to."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="registry-bench-")))
@@ -39,13 +40,18 @@ def stage_on_postgresql() -> Iterator[tuple[Publishing, str, Path]]:
         yield Publishing(engine, LocalStorage(folder / "public"), FakeClock()), libpq(url), folder
 
 
+def make_their_days(stage: Publishing) -> None:
+    """Let there be tables for a fortnight of keys up to `NEWEST_START`."""
+    with transaction(stage.new_session()) as session:
+        make_days(session, {day_of(NEWEST_START - 144 * age + 1) for age in range(-1, 15)})
+
+
 @contextmanager
 def _speed() -> Iterator[Pair]:
-    with stage_on_postgresql() as (stage, url, folder):
+    with staged() as (stage, url, folder):
         seeds = count(1)
 
-        with transaction(stage.new_session()) as session:
-            make_days(session, {day_of(NEWEST_START - 144 * age + 1) for age in range(-1, 15)})
+        make_their_days(stage)
 
         def ours() -> float:
             _replace_rows(url, keys_of_patients(KEYS, seed=next(seeds), newest_start=NEWEST_START))
@@ -53,12 +59,17 @@ def _speed() -> Iterator[Pair]:
             began = time.perf_counter()
             outcome = stage.publish()
             spent = time.perf_counter() - began
-            published = sum(batch.key_count for batch in outcome.batches)
+            published = published_keys(outcome)
             if published != KEYS:
                 raise RuntimeError(f"{published} of {KEYS} keys were published")
             return KEYS / spent
 
         yield Pair(ours, partial(_copy_and_deflate, url, folder / "rows"))
+
+
+def published_keys(outcome: PublishOutcome) -> int:
+    """How many keys went out."""
+    return sum(batch.key_count for batch in outcome.batches)
 
 
 def _copy_and_deflate(url: str, path: Path) -> float:

@@ -9,7 +9,7 @@ import psycopg
 from registry.models import make_days, transaction
 from registry.models.key_day import day_of
 from tests.bench.measure import Measurement, Pair, Target
-from tests.bench.publishing import stage_on_postgresql
+from tests.bench.publishing import staged
 from tests.publishing import AUTHORITY, NOON, Publishing
 
 KEYS = 1_000_000
@@ -30,7 +30,7 @@ FROM (SELECT CASE WHEN number %% 50 = 0 THEN 1 + number %% 143 ELSE 144 END AS p
 
 @contextmanager
 def _speed() -> Iterator[Pair]:
-    with stage_on_postgresql() as (stage, url, _folder):
+    with staged() as (stage, url, _folder):
 
         def store() -> float:
             return _store(stage, url)

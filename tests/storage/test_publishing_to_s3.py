@@ -8,21 +8,24 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 import requests
 
 from registry.errors import PublishingFailed, StorageUnavailable
-from registry.lifecycle.publish import PublicationPolicy, PublishOutcome
+from registry.lifecycle.publish import PublicationPolicy, PublishOutcome, publish_due
 from registry.models import CollectingBase, open_database
 from registry.protocol.index import daily_index_path, index_path, index_proof_path, legacy_index_path
-from registry.protocol.intervals import interval_at
 from registry.protocol.serving import known_tags, serving_of, stored_headers
 from registry.storage.s3 import Credentials, Patience, S3Storage
 from tests.clock import FakeClock
-from tests.crash.test_publish_faults import STEP, Faults, FaultyStorage, Onlooker, spoil_calls
-from tests.publishing import DAY, HOUR, NOON, REGION, FailingStorage, Publishing, key_ending
+from tests.crash import killed_publisher
+from tests.crash.faults import STEP, Faults, FaultyDatabase, FaultyStorage, spoil_calls
+from tests.crash.killed_publisher import KilledPublisher
+from tests.crash.publish_story import POLICY as STORY_POLICY
+from tests.crash.publish_story import REGIONS, Onlooker, Story
+from tests.publishing import HOUR, NOON, REGION, FailingStorage, Publishing, key_ending
 from tests.storage.seaweedfs import SeaweedServer, seaweed_server
 
 POLICY = PublicationPolicy(window_seconds=HOUR, keys_per_file=4)
@@ -30,19 +33,35 @@ HASTY = Patience(retries=1, longest_pause=0.1, connect_seconds=2, call_seconds=5
 POINTERS = [f(REGION) for f in (index_proof_path, index_path, daily_index_path, legacy_index_path)]
 PREFIXES = count(1)
 
-Stage = Callable[[SeaweedServer], Publishing]
+Stage = Callable[..., Publishing]
+"""From a server and what else a `Publishing` may be given."""
 
 
 @pytest.fixture
-def make_stage(tmp_path: Path, clock: FakeClock) -> Iterator[Stage]:
-    engine = open_database(f"sqlite:///{tmp_path}/collecting.sqlite")
+def database_url(tmp_path: Path) -> str:
+    url = f"sqlite:///{tmp_path}/collecting.sqlite"
+    engine = open_database(url)
     CollectingBase.metadata.create_all(engine)
+    engine.dispose()
+    return url
 
-    def stage_on(server: SeaweedServer) -> Publishing:
+
+@pytest.fixture
+def make_stage(database_url: str, clock: FakeClock) -> Iterator[Stage]:
+    engine = open_database(database_url)
+
+    def stage_on(server: SeaweedServer, *more: Any) -> Publishing:
         place = server.place(f"publishing/{next(PREFIXES)}")
-        return Publishing(engine, S3Storage(place, stored_headers, HASTY), clock)
+        return Publishing(engine, S3Storage(place, stored_headers, HASTY), clock, *more)
 
     yield stage_on
+    engine.dispose()
+
+
+@pytest.fixture
+def faulty(database_url: str) -> Iterator[FaultyDatabase]:
+    engine = open_database(database_url)
+    yield FaultyDatabase(engine)
     engine.dispose()
 
 
@@ -118,54 +137,56 @@ def test_two_publishers_on_one_database_and_bucket_leave_one_truth(stage: Publis
     stage.check_agreement()
 
 
-@pytest.mark.parametrize(
-    ("done", "dead"),
-    [(False, True), (True, True), (True, False)],
-    ids=["killed-before", "killed-after", "failed-after"],
-)
-def test_publishing_mends_a_fault_at_any_call_of_the_bucket(
-    stage: Publishing, done: bool, dead: bool
+@pytest.mark.parametrize("done", [False, True], ids=["failed-before", "failed-after"])
+def test_publishing_mends_a_failure_of_any_call(
+    stage: Publishing, faulty: FaultyDatabase, done: bool
 ) -> None:
-    """No key lost, doubled or early, no file changed; running again mends it."""
-    onlooker = Onlooker(stage)
-    wanted: dict[tuple[bytes, bool], int] = {}
-
-    def prepare(at: int) -> None:
-        stage.clock.advance(6 * DAY - stage.clock() % HOUR)
-        if at % 6 == 0:
-            stage.retire(policy=POLICY)
-        now = interval_at(stage.clock())
-        keys = [key_ending(now - 12, 10 * at + number) for number in range(6)]
-        too_young = key_ending(now - 11, 10 * at + 9)
-        stage.collect([*keys, too_young])
-        wanted.update({(key.key_data, False): 1 for key in [*keys, too_young]})
-        onlooker.young = too_young.key_data
+    """As `tests/crash/publish_story.py` tells it. `done`: the call took effect, and its answer was lost."""
+    story = Story(stage)
 
     def run(faults: Faults) -> object:
-        return stage.publish(storage=FaultyStorage(stage.storage, faults), policy=POLICY, holder="first")
+        return publish_due(
+            lambda: faulty.new_session(faults),
+            FaultyStorage(stage.storage, faults),
+            stage.signers,
+            regions=REGIONS,
+            policy=STORY_POLICY,
+            profile="demo",
+            log=stage.log,
+            now=stage.clock(),
+            holder="first",
+        )
 
     def mend() -> None:
-        onlooker.look()
-        stage.clock.advance(POLICY.lease_seconds)
-        stage.publish(policy=POLICY, holder="second")
-        onlooker.look()
-        assert (onlooker.young, False) not in onlooker.published, "its embargo is not over"
+        faulty.cut()
+        story.mend()
 
-    calls, runs = spoil_calls(run, prepare, mend, done=done, dead=dead)
-    stage.clock.advance(DAY)
-    stage.publish(policy=POLICY)
-    onlooker.look()
-    onlooker.log.check(REGION)
-    stage.retire(policy=POLICY)
-    stage.check_agreement()
-    assert runs > calls // STEP > 20 // STEP
-    assert onlooker.published == wanted
+    calls, runs = spoil_calls(run, story.prepare, mend, done=done, dead=False)
+    story.end(runs)
+    assert runs > calls // STEP > 200 // STEP
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["killed-before", "killed-after"])
+def test_publishing_mends_a_kill_at_any_call(
+    make_stage: Stage, seaweed: SeaweedServer, tmp_path: Path, done: bool
+) -> None:
+    """The same, with a process that is killed with -9."""
+    stage = make_stage(seaweed, killed_publisher.export_key(), killed_publisher.log())
+    killed = KilledPublisher(str(stage.engine.url), stage.storage._place)
+    story = Story(stage)
+
+    def run(faults: Faults) -> None:
+        killed.run(faults, stage.clock())
+
+    calls, runs = spoil_calls(run, story.prepare, story.mend, done=done, dead=True)
+    story.end(runs)
+    assert runs > calls // STEP > 200 // STEP
 
 
 def test_a_store_that_dies_in_mid_publish_loses_nothing(make_stage: Stage) -> None:
     with seaweed_server() as server:
         stage = make_stage(server)
-        onlooker = Onlooker(stage)
+        onlooker = Onlooker(stage, [REGION])
         keys = [key_ending(NOON - 144, number) for number in range(6)]
         stage.collect(keys)
 
@@ -193,7 +214,7 @@ def test_a_store_that_dies_in_mid_publish_loses_nothing(make_stage: Stage) -> No
         stage.clock.advance(POLICY.lease_seconds)
         stage.publish(policy=POLICY, holder="second")
         onlooker.look()
-        assert onlooker.published == {(key.key_data, False): 1 for key in keys}
+        assert onlooker.published[REGION] == {(key.key_data, False): 1 for key in keys}
         stage.check_agreement()
 
 

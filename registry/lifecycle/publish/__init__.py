@@ -1,8 +1,8 @@
 """Step 4: releasable keys become a sealed batch, the batch files, a leaf of the log, a line of the index.
 
-In this order: seal (one transaction decides which keys go, for all regions); region by region make the files
-and their manifest, stored under names that are never written twice; sequence leaves and indexes (one
-transaction); lay them out as tiles, read back what lies there, sign (the commit point); have it witnessed;
+In this order: seal (one transaction decides which keys go, for all regions); make files and manifests,
+several regions side by side, stored under names that are never written twice; sequence leaves and indexes in
+one transaction; lay them out as tiles, read back what lies there, sign (the commit point); have it witnessed;
 only then move what phones follow. Every step can be repeated and every run takes up what an earlier one left
 undone, so that a crash needs no other mending than the next run. Never publishes a key before its end + 2 h,
 nothing unsigned, and nothing that the log does not hold.
@@ -36,6 +36,7 @@ from registry.lifecycle.publish.sealing import (
     is_window_due,
     seal_windows,
 )
+from registry.lifecycle.publish.side_by_side import Work, carry_out
 from registry.models import ExportSigningKey
 from registry.models.lease import leased
 from registry.protocol.certificate import load_public_key
@@ -231,13 +232,7 @@ def _publish_regions(run: Run, keys: ExportKeys, failures: Failures) -> PublishO
         clock_behind = is_clock_behind(session, run.regions, policy=run.policy, now=run.now)
     # A crash from here on leaves sealed batches, which the next run finishes as this one would have.
     batches: list[PublishedBatch] = []
-    for region in run.regions:
-        with failures.kept(region):
-            for batch in finish_sealed(run, keys, region):
-                # One by one: what was made is told even if the next one fails.
-                batches.append(batch)
-            store_manifests(run, keys, region)
-            finish_days(run, keys, region)
+    carry_out(((region, _finish(run, keys, region, batches)) for region in run.regions), failures)
     append_due(run, [region for region in run.regions if region not in failures], failures)
     advanced = advance(run, failures)
     for region in regions_with_withdrawn_files(run.session):
@@ -245,6 +240,12 @@ def _publish_regions(run: Run, keys: ExportKeys, failures: Failures) -> PublishO
             remove_withdrawn(run, region)
             remove_days(run, region)
     return failures.tell(_outcome(sealed, batches, advanced, clock_behind=clock_behind))
+
+
+def _finish(run: Run, keys: ExportKeys, region: str, batches: list[PublishedBatch]) -> Work:
+    yield from finish_sealed(run, keys, region, batches)
+    store_manifests(run, keys, region)
+    yield from finish_days(run, keys, region)
 
 
 def _outcome(

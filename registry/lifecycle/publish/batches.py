@@ -16,8 +16,9 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from registry.errors import Distrusted, Malformed, StorageConflict
-from registry.lifecycle.publish.files import Contents, store_files
+from registry.lifecycle.publish.files import Contents, file_jobs
 from registry.lifecycle.publish.run import ExportKeys, Run
+from registry.lifecycle.publish.side_by_side import Work
 from registry.lifecycle.publish.spool import KeySpool
 from registry.models import Batch, BatchState, ExportFile, Receipt
 from registry.models.batch import sealed_batches, unlogged_batches
@@ -29,6 +30,8 @@ from registry.protocol.export_signatures import SignatureInfo, TrustedKeys
 from registry.protocol.index import COMPACT, EXPOSURES, GAEN_ZIP, manifest_path, number_in_name
 from registry.protocol.manifest import TOOL, Manifest, ManifestFile, encode_manifest
 from registry.protocol.receipt import receipt_leaves
+
+_RECEIPTS_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +49,16 @@ class PublishedBatch:
     key_count: int
 
 
-def finish_sealed(run: Run, keys: ExportKeys, region: str) -> Iterator[PublishedBatch]:
+def finish_sealed(run: Run, keys: ExportKeys, region: str, finished: list[PublishedBatch]) -> Work:
     """Make, store and record the files and manifests of the region's sealed batches, oldest first.
 
-    Windows without keys get a manifest too; only those with files are told. Raises what `store_file` raises,
-    when all before it are recorded.
+    Windows without keys get a manifest too; only those with files are added to `finished`, one by one, so
+    that they are told even if the next one fails. Raises what `file_jobs` say.
     """
     batches = sealed_batches(run.session, region)
     run.session.expunge_all()  # values from here on: finishing each of them ends a transaction
     for batch in batches:
-        finished = _finish(run, keys, batch)
-        if finished.files:
-            yield finished
+        yield from _finish(run, keys, batch, finished)
 
 
 def store_manifests(run: Run, keys: ExportKeys, region: str) -> None:
@@ -76,7 +77,7 @@ def store_manifests(run: Run, keys: ExportKeys, region: str) -> None:
             raise StorageConflict(f"{path} does not hold the bytes that its name says")
 
 
-def _finish(run: Run, keys: ExportKeys, batch: Batch) -> PublishedBatch:
+def _finish(run: Run, keys: ExportKeys, batch: Batch, finished: list[PublishedBatch]) -> Work:
     """Make, store and record the files of one sealed batch, and the manifest about them.
 
     A crash before a file is stored leaves nothing of it; between storing and recording, files that nothing
@@ -94,7 +95,9 @@ def _finish(run: Run, keys: ExportKeys, batch: Batch) -> PublishedBatch:
             keys=fresh,
             revised_keys=revised,
         )
-        files = store_files(run.storage, contents, keys, keys_per_file=run.policy.keys_per_file, now=run.now)
+        files = yield file_jobs(
+            run.storage, contents, keys, keys_per_file=run.policy.keys_per_file, now=run.now
+        )
         key_count = fresh.count + revised.count
     with run.fenced() as session:
         session.add_all(
@@ -109,14 +112,17 @@ def _finish(run: Run, keys: ExportKeys, batch: Batch) -> PublishedBatch:
             for file in files
         )
         _record(session, batch, files)
-    return PublishedBatch(
-        region=batch.region,
-        sequence=batch.sequence,
-        window_start=batch.window_start,
-        window_end=batch.window_end,
-        files=tuple(file.path for file in files if file.format == GAEN_ZIP),
-        key_count=key_count,
-    )
+    if files:
+        finished.append(
+            PublishedBatch(
+                region=batch.region,
+                sequence=batch.sequence,
+                window_start=batch.window_start,
+                window_end=batch.window_end,
+                files=tuple(file.path for file in files if file.format == GAEN_ZIP),
+                key_count=key_count,
+            )
+        )
 
 
 @contextmanager
@@ -136,7 +142,9 @@ def spool_shelves(
 
 def _record(session: Session, batch: Batch, files: list[ManifestFile]) -> bytes:
     """Keep the manifest and call the batch published, in the caller's transaction. The manifest's bytes."""
-    receipts = session.scalars(select(Receipt.commitment).where(Receipt.batch_id == batch.id)).all()
+    # Some at a time: a driver's answer takes several times the memory of what it holds.
+    commitments = select(Receipt.commitment).where(Receipt.batch_id == batch.id)
+    receipts = list(session.scalars(commitments, execution_options={"yield_per": _RECEIPTS_AT_ONCE}))
     manifest = encode_manifest(
         Manifest(
             region=batch.region,

@@ -11,25 +11,26 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from registry.lifecycle.publish.batches import spool_shelves
-from registry.lifecycle.publish.files import Contents, store_files
+from registry.lifecycle.publish.files import Contents, file_jobs
 from registry.lifecycle.publish.run import ExportKeys, Run
+from registry.lifecycle.publish.side_by_side import Work
 from registry.models import Batch, BatchShelf, BatchState, DayFile
+from registry.models.batch import WITHOUT_MANIFEST
 
 DAY_SECONDS = 86_400
 
 
-def finish_days(run: Run, keys: ExportKeys, region: str) -> int:
-    """Make, store and record the files of the region's closed days that have none; of how many days.
+def finish_days(run: Run, keys: ExportKeys, region: str) -> Work:
+    """Make, store and record the files of the region's closed days that have none.
 
     A crash leaves whole files under their names, which nothing lists and the next run adopts. Raises what
-    `store_files` raises.
+    `file_jobs` say.
     """
     due = _due_days(run.session, run, region)
     run.session.expunge_all()
     run.session.rollback()
     for windows in due:
-        _finish(run, keys, windows)
-    return len(due)
+        yield from _finish(run, keys, windows)
 
 
 def _due_days(session: Session, run: Run, region: str) -> list[list[Batch]]:
@@ -37,6 +38,7 @@ def _due_days(session: Session, run: Run, region: str) -> list[list[Batch]]:
     listed = run.policy.last_end_unlisted(run.now)
     batches = session.scalars(
         select(Batch)
+        .options(WITHOUT_MANIFEST)
         .where(Batch.region == region, Batch.state == BatchState.PUBLISHED)
         .order_by(Batch.sequence)
     ).all()
@@ -54,7 +56,7 @@ def _due_days(session: Session, run: Run, region: str) -> list[list[Batch]]:
     return due
 
 
-def _finish(run: Run, keys: ExportKeys, windows: list[Batch]) -> None:
+def _finish(run: Run, keys: ExportKeys, windows: list[Batch]) -> Work:
     first, last = windows[0], windows[-1]
     shelves = list(
         run.session.scalars(
@@ -75,7 +77,9 @@ def _finish(run: Run, keys: ExportKeys, windows: list[Batch]) -> None:
             revised_keys=revised,
             daily=True,
         )
-        files = store_files(run.storage, contents, keys, keys_per_file=run.policy.keys_per_file, now=run.now)
+        files = yield file_jobs(
+            run.storage, contents, keys, keys_per_file=run.policy.keys_per_file, now=run.now
+        )
         newest_key_end = contents.newest_key_end
     if newest_key_end is None:
         return

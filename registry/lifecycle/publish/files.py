@@ -15,6 +15,7 @@ import numpy as np
 
 from registry.errors import Distrusted, Malformed, StorageConflict, Unavailable, UntrustedKey
 from registry.lifecycle.publish.run import ExportKeys
+from registry.lifecycle.publish.side_by_side import Job
 from registry.lifecycle.publish.spool import KeySpool, cut
 from registry.protocol.compact_file import CompactHeader, read_compact, write_compact, write_signatures
 from registry.protocol.export_file import (
@@ -78,23 +79,27 @@ def check_embargo(contents: Contents) -> None:
         )
 
 
-def store_files(
+def file_jobs(
     storage: Storage, contents: Contents, keys: ExportKeys, *, keys_per_file: int, now: float
-) -> list[ManifestFile]:
-    """Make, sign and store all files of `contents`, or adopt those that lie there; none without keys.
+) -> list[Job]:
+    """Jobs that make, sign and store all files of `contents`, or adopt what lies there; without keys none.
 
-    Raises StorageConflict if what lies there does not say exactly this under registered keys. Raises
-    Malformed or Distrusted, and stores nothing, if a new file would not pass a phone's checks. A crash
-    leaves whole files under their names, which nothing lists and the next run adopts.
+    One makes the zips, one after the other, one the compact file. They raise StorageConflict if what lies
+    there does not say exactly this under registered keys; Malformed or Distrusted, and store nothing of that
+    file, if a new one would not pass a phone's checks. A crash leaves whole files under their names, which
+    nothing lists and the next run adopts.
     """
     if contents.is_empty:
         return []
     check_embargo(contents)
-    zips = [
-        _store_zip(storage, contents.name(number, GAEN_ZIP), export, keys, now)
-        for number, export in enumerate(exports(contents, keys_per_file), start=1)
-    ]
-    return [*zips, _store_compact(storage, contents, keys)]
+
+    def zips() -> list[ManifestFile]:
+        return [
+            _store_zip(storage, contents.name(number, GAEN_ZIP), export, keys, now)
+            for number, export in enumerate(exports(contents, keys_per_file), start=1)
+        ]
+
+    return [zips, lambda: [_store_compact(storage, contents, keys)]]
 
 
 # ------------------------------------------------------------ GAEN

@@ -4,6 +4,7 @@ Holds no more than some thousands of keys in memory, however many there are. Wha
 is gone with the process, whatever ends it.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from tempfile import TemporaryFile
 from types import TracebackType
@@ -18,7 +19,10 @@ _AT_ONCE = 65_536
 
 
 class KeySpool:
-    """Keys in canonical order, in the order in which they were added. Use as a context manager."""
+    """Keys in canonical order, in the order in which they were added. Use as a context manager.
+
+    Once all are added, threads may read side by side.
+    """
 
     def __init__(self) -> None:
         self._file: IO[bytes] = TemporaryFile()  # noqa: SIM115  # closed by __exit__
@@ -41,6 +45,7 @@ class KeySpool:
             self.count += len(rows)
             ends = [end for end in (self.newest_end, newest_end(rows)) if end is not None]
             self.newest_end = max(ends, default=None)
+        self._file.flush()
 
     def chunks(self) -> Iterator[KeyRows]:
         """All rows again, some thousands at a time."""
@@ -51,9 +56,12 @@ class KeySpool:
         """Rows [first, end)."""
         if first == end:
             return no_rows()
-        self._file.flush()
-        self._file.seek(first * KEY_ROW.itemsize)
-        return np.frombuffer(self._file.read((end - first) * KEY_ROW.itemsize), KEY_ROW)
+        size, place = (end - first) * KEY_ROW.itemsize, first * KEY_ROW.itemsize
+        # At a place of its own: threads that read here share the file's position.
+        content = os.pread(self._file.fileno(), size, place)
+        if len(content) != size:
+            raise OSError(f"the spooled keys ended {size - len(content)} bytes too early")
+        return np.frombuffer(content, KEY_ROW)
 
 
 def cut(spools: tuple[KeySpool, KeySpool], *, most_keys: int, most_bytes: int) -> list[list[tuple[int, int]]]:
