@@ -3,10 +3,8 @@
 import signal
 from types import FrameType
 
-from gunicorn.workers.base import Worker  # type: ignore[import-untyped]
 
-
-def worker_int(_worker: Worker) -> None:
+def worker_int(_worker: object) -> None:
     """Called when a worker was told to end at once. The terminal tells it, and so does its master, who may
     come later: a second signal would interrupt the interpreter on its way out and print that as a fault.
     """
