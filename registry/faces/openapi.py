@@ -100,6 +100,13 @@ def _add_phone_paths(spec: APISpec) -> None:
         (schemas.PublishRequest, schemas.PublishAnswer, schemas.PublishError),
         (400, 401, 405, 413, 415, 500),
     )
+    _post(
+        spec,
+        "/v1/withdraw",
+        "Take back every key that the revision token names: at once, and for good",
+        (schemas.WithdrawRequest, schemas.WithdrawAnswer, schemas.PublishError),
+        (400, 405, 413, 415, 500),
+    )
 
 
 def _add_issuer_paths(spec: APISpec) -> None:

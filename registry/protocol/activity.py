@@ -50,6 +50,11 @@ class ActKind(StrEnum):
     LOG_KEYS_MADE = "log_keys_made"
     ANCHOR_LOST = "anchor_lost"
     AUDITOR_LINK = "auditor_link"
+    OFFICIAL_ADDED = "official_added"
+    RECALL_ASKED = "recall_asked"
+    RECALL_APPROVED = "recall_approved"
+    RECALL_REFUSED = "recall_refused"
+    RECALL_DONE = "recall_done"
 
 
 @dataclass(frozen=True, slots=True)

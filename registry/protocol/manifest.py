@@ -18,7 +18,7 @@ from registry.protocol.encoding import (
     encode_json,
 )
 from registry.protocol.index import GAEN_ZIP
-from registry.protocol.merkle import HASH_BYTES, leaf_hash, tree_root
+from registry.protocol.merkle import HASH_BYTES, CompactRange, leaf_hash
 from registry.protocol.regions import check_region
 
 VERSION = 1
@@ -58,13 +58,14 @@ class Manifest:
 
     @property
     def key_count(self) -> int:
-        """Keys in all files together, revised ones too."""
-        return sum(file.keys for file in self.files)
+        """Keys in all files of existing phones together, revised ones too; others hold the same."""
+        return sum(file.keys for file in self.files if file.format == GAEN_ZIP)
 
     @property
     def receipts_root(self) -> bytes:
         """Root of the tree whose leaf data are the receipts, in their order (RFC 6962 §2.1)."""
-        return tree_root([leaf_hash(receipt) for receipt in self.receipts])
+        # Leaf by leaf: a nation's batch has hundreds of thousands.
+        return CompactRange().extended(map(leaf_hash, self.receipts)).root()
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

@@ -112,9 +112,9 @@ def attestation_commitment(salt: bytes, attestation: Mapping[str, object]) -> by
     return hashlib.sha256(_ATTESTATION_LABEL + salt + encode_json(attestation)).digest()
 
 
-def padded_count(real: int) -> int:
-    """How many leaves the tree of a batch with `real` receipts has: the next multiple of 16, and never 0."""
-    return max(1, -(-real // LEAVES_GRAIN)) * LEAVES_GRAIN
+def padded_count(users: int) -> int:
+    """How many leaves the tree of a batch of so many users has: the next multiple of 16, and never 0."""
+    return max(1, -(-users // LEAVES_GRAIN)) * LEAVES_GRAIN
 
 
 def decoy_commitment(seed: bytes, number: int) -> bytes:
@@ -126,16 +126,19 @@ def decoy_commitment(seed: bytes, number: int) -> bytes:
     return hashlib.sha256(_DECOY_LABEL + seed + number.to_bytes(4, "big")).digest()
 
 
-def receipt_leaves(real_commitments: Collection[bytes], seed: bytes) -> tuple[bytes, ...]:
+def receipt_leaves(
+    real_commitments: Collection[bytes], seed: bytes, *, decoy_users: int = 0
+) -> tuple[bytes, ...]:
     """The leaves of a batch's tree: its receipts' commitments and decoys up to `padded_count`, ascending.
 
+    `decoy_users` count as uploads do: the tree tells no more than how many users the batch has in all.
     Raises Malformed for a commitment that is not 32 bytes or stands there twice, and as `decoy_commitment`.
     """
     for real in real_commitments:
         _check_length(real, "a receipt's commitment")
     if len(set(real_commitments)) != len(real_commitments):
         raise Malformed("a receipt's commitment stands among the leaves twice")
-    decoys = padded_count(len(real_commitments)) - len(real_commitments)
+    decoys = padded_count(len(real_commitments) + decoy_users) - len(real_commitments)
     return tuple(sorted([*real_commitments, *(decoy_commitment(seed, number) for number in range(decoys))]))
 
 

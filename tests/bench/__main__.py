@@ -12,15 +12,29 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from tests.bench import export_files, log, matching, publishing, uploads
+from tests.bench import (
+    compact_files,
+    export_files,
+    log,
+    matching,
+    polling,
+    publisher_growth,
+    publishing,
+    retiring,
+    uploads,
+)
 from tests.bench.measure import Measurement, Row, as_markdown, measure, merge, readable, stored
 from tests.readme_section import README, write_section
 
 MEASUREMENTS: tuple[Measurement, ...] = (
     *export_files.MEASUREMENTS,
+    *compact_files.MEASUREMENTS,
     *matching.MEASUREMENTS,
     *uploads.MEASUREMENTS,
     *publishing.MEASUREMENTS,
+    *retiring.MEASUREMENTS,
+    *publisher_growth.MEASUREMENTS,
+    *polling.MEASUREMENTS,
     *log.MEASUREMENTS,
 )
 TABLE_WIDTH = 104

@@ -12,8 +12,9 @@ from tempfile import TemporaryDirectory
 import psycopg
 from psycopg import Cursor
 
-from registry.models import CollectingBase, open_database
-from registry.protocol.intervals import EMBARGO_INTERVALS
+from registry.lifecycle.publish import PublishOutcome
+from registry.models import CollectingBase, make_days, open_database, transaction
+from registry.models.key_day import day_of
 from registry.protocol.keys import TemporaryExposureKey
 from registry.storage.local import LocalStorage
 from tests.bench.measure import Measurement, Pair, Target
@@ -22,13 +23,13 @@ from tests.bench.uploads import durable_server, libpq
 from tests.clock import FakeClock
 from tests.publishing import AUTHORITY, HOUR, NOON, REGION, Publishing
 
-KEYS = 200_000
+KEYS = 1_000_000
 NEWEST_START = NOON - NOON % 144 - 144
 """Yesterday's midnight on the tests' clock: every key has ended, and its embargo with it."""
 
 
 @contextmanager
-def _stage() -> Iterator[tuple[Publishing, str, Path]]:
+def staged() -> Iterator[tuple[Publishing, str, Path]]:
     """A publisher on a durable PostgreSQL and a local disk, the database's URL and a folder to write to."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="registry-bench-")))
@@ -39,10 +40,18 @@ def _stage() -> Iterator[tuple[Publishing, str, Path]]:
         yield Publishing(engine, LocalStorage(folder / "public"), FakeClock()), libpq(url), folder
 
 
+def make_their_days(stage: Publishing) -> None:
+    """Let there be tables for a fortnight of keys up to `NEWEST_START`."""
+    with transaction(stage.new_session()) as session:
+        make_days(session, {day_of(NEWEST_START - 144 * age + 1) for age in range(-1, 15)})
+
+
 @contextmanager
 def _speed() -> Iterator[Pair]:
-    with _stage() as (stage, url, folder):
+    with staged() as (stage, url, folder):
         seeds = count(1)
+
+        make_their_days(stage)
 
         def ours() -> float:
             _replace_rows(url, keys_of_patients(KEYS, seed=next(seeds), newest_start=NEWEST_START))
@@ -50,7 +59,7 @@ def _speed() -> Iterator[Pair]:
             began = time.perf_counter()
             outcome = stage.publish()
             spent = time.perf_counter() - began
-            published = sum(batch.key_count for batch in outcome.batches)
+            published = published_keys(outcome)
             if published != KEYS:
                 raise RuntimeError(f"{published} of {KEYS} keys were published")
             return KEYS / spent
@@ -58,11 +67,19 @@ def _speed() -> Iterator[Pair]:
         yield Pair(ours, partial(_copy_and_deflate, url, folder / "rows"))
 
 
+def published_keys(outcome: PublishOutcome) -> int:
+    """How many keys went out."""
+    return sum(batch.key_count for batch in outcome.batches)
+
+
 def _copy_and_deflate(url: str, path: Path) -> float:
     """Keys a second of COPY to a file, and deflate of its bytes."""
     with psycopg.connect(url) as connection, connection.cursor() as cursor:
         began = time.perf_counter()
-        with path.open("wb") as file, cursor.copy("COPY diagnosis_key TO STDOUT (FORMAT binary)") as rows:
+        with (
+            path.open("wb") as file,
+            cursor.copy("COPY (SELECT * FROM diagnosis_key) TO STDOUT (FORMAT binary)") as rows,
+        ):
             for part in rows:
                 file.write(part)
         zlib.compress(path.read_bytes(), 6)
@@ -72,28 +89,29 @@ def _copy_and_deflate(url: str, path: Path) -> float:
 def _replace_rows(url: str, keys: Sequence[TemporaryExposureKey]) -> None:
     """These keys, pending, in place of those that were published before."""
     with psycopg.connect(url) as connection, connection.cursor() as cursor:
-        cursor.execute("TRUNCATE diagnosis_key CASCADE")
+        cursor.execute("TRUNCATE diagnosis_key, key_revision")
+        cursor.execute(
+            "INSERT INTO shelf (region_set, releasable_at, is_revision, is_open, revisions)"
+            " VALUES (%s, 0, false, true, 0) ON CONFLICT DO NOTHING",
+            (REGION,),
+        )
+        cursor.execute("SELECT id FROM shelf WHERE is_open AND releasable_at = 0 AND NOT is_revision")
+        (shelf_id,) = cursor.fetchone() or (0,)
         _copy(
             cursor,
             "diagnosis_key (key_data, rolling_start_interval_number, rolling_period, end_interval_number,"
             " transmission_risk_level, report_type, days_since_onset_of_symptoms, health_authority_id,"
-            " traveler, revised_before_release)",
+            " traveler, revised_before_release, recall_tag, shelf_id)",
             keys,
             lambda key: (
                 *(key.key_data, key.rolling_start_interval_number, key.rolling_period),
                 *(key.end_interval_number, key.transmission_risk_level, int(key.report_type)),
-                *(key.days_since_onset_of_symptoms, AUTHORITY.id, False, False),
+                *(key.days_since_onset_of_symptoms, AUTHORITY.id, False, False, key.key_data, shelf_id),
             ),
-        )
-        _copy(
-            cursor,
-            "key_release (key_data, region, is_revision, releasable_at)",
-            keys,
-            lambda key: (key.key_data, REGION, False, key.end_interval_number + EMBARGO_INTERVALS),
         )
         connection.commit()
         connection.autocommit = True
-        cursor.execute("VACUUM ANALYZE diagnosis_key, key_release")
+        cursor.execute("VACUUM ANALYZE diagnosis_key")
 
 
 def _copy(

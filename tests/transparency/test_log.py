@@ -8,6 +8,7 @@ from sqlalchemy import delete, func, select, update
 
 from registry.errors import ConfigurationError, LogForked, LogSetBack, StorageConflict
 from registry.lifecycle.publish.policy import PHONES_TOLERATE_SECONDS
+from registry.lifecycle.shelves import open_shelves
 from registry.models import (
     Batch,
     LogEntry,
@@ -99,7 +100,8 @@ def test_windows_without_keys_are_in_the_log_with_a_manifest_and_decoys(
 def test_receipts_of_a_region_go_out_with_its_next_window_among_decoys(stage: Publishing) -> None:
     real = [sha256(b"%d" % number).digest() for number in range(17)]
     with transaction(stage.new_session()) as session:
-        session.add_all(Receipt(commitment=one, region=REGION, content=b"{}") for one in real)
+        shelf = open_shelves(session, REGION, [0])[0]
+        session.add_all(Receipt(commitment=one, region=REGION, content=b"{}", shelf_id=shelf) for one in real)
         session.add(Receipt(commitment=sha256(b"elsewhere").digest(), region="XB", content=b"{}"))
     stage.publish()
     (batch,) = stage.batches()
@@ -120,7 +122,8 @@ def test_the_manifest_says_what_its_files_are(stage: Publishing) -> None:
     (batch,) = stage.batches()
     assert batch.manifest is not None
     manifest = decode_manifest(batch.manifest)
-    assert [file.keys for file in manifest.files] == [2, 2, 1]
+    assert [file.keys for file in manifest.files] == [2, 2, 1, 5], "the compact file is never split"
+    assert manifest.key_count == 5
     assert manifest.key_count == 5
     assert all(set(file.signing_keys) == {("310", "v1"), ("310", "v2")} for file in manifest.files)
     for file in manifest.files:

@@ -45,9 +45,9 @@ def test_its_files_go_at_once_its_window_stays_and_the_log_says_why(
     assert stage.storage.read(f"{EXPOSURES}/{second}") is None
     assert stage.names("XB") == others, "another region's copy is another batch"
     assert [(window.sequence, len(window.files)) for window in stage.index().windows] == [
-        (1, 1),
+        (1, 2),
         (2, 0),
-        (3, 1),
+        (3, 2),
     ]
     assert leaf_of_second.manifest is not None
     assert not any("manifest" in name and leaf_of_second.manifest == stage.fetch(name)

@@ -133,7 +133,8 @@ def _compared(batch: Batch, real: list[bytes]) -> BatchReceipts:
         real=len(real),
         decoys=len(leaves) - len(real),
         # Brought back from the public files, a batch has no seed, and perhaps not all of its receipts.
-        agrees=bool(batch.seed) and leaves == receipt_leaves(real, batch.seed),
+        agrees=bool(batch.seed)
+        and leaves == receipt_leaves(real, batch.seed, decoy_users=sum(batch.decoys.values())),
         is_lost=not batch.seed,
     )
 

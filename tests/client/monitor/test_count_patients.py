@@ -1,0 +1,218 @@
+"""The attacker counts exactly where existing systems pad, and says where a figure rests on nothing."""
+
+import random
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from registry.client.monitor.count_patients import Method, Suspicions, WindowCount, count_patients
+from registry.client.monitor.crowd import metadata_of, see, traces_of, users_in
+from registry.client.monitor.mixture import by_likeness, by_policy, learned, likeness, median, stated
+from registry.protocol.export_file import ExportFile
+from registry.protocol.population import DecoyPolicy, Distribution, PopulationModel, geometric
+from tests.counting.copied_padding import (
+    COPYING,
+    are_told_apart,
+    file,
+    in_file,
+    round_robin,
+    ten_a_day,
+)
+from tests.counting.gate import END, START, files_of, honest
+from tests.counting.real_world import World, people
+
+POLICY = DecoyPolicy()
+SAMPLE = 40
+
+
+def count(*files: ExportFile, suspicions: Suspicions | None = None) -> WindowCount:
+    (found,) = count_patients(files, POLICY, suspicions)
+    return found
+
+
+# ---------------------------------------------------------------- against existing systems
+
+
+@pytest.mark.parametrize("padding", COPYING)
+@pytest.mark.parametrize("real", [1, 2, 3])
+def test_copied_metadata_gives_the_exact_number_away(padding: str, real: int) -> None:
+    exact = 0
+    for trial in range(SAMPLE):
+        chance = random.Random(f"{padding} {real} {trial}")
+        keys = in_file(real, chance)
+        found = count(file(COPYING[padding](keys, chance)))
+        if are_told_apart(keys):
+            assert (found.best, found.by) == (real, Method.MULTIPLICITIES)
+            exact += 1
+        assert found.is_given_away
+    assert exact >= SAMPLE * 3 // 4
+
+
+@pytest.mark.parametrize("padding", COPYING)
+def test_six_people_are_counted_as_well(padding: str) -> None:
+    found = []
+    for trial in range(SAMPLE):
+        chance = random.Random(f"{padding} six {trial}")
+        keys = in_file(6, chance)
+        if are_told_apart(keys):
+            found.append(count(file(COPYING[padding](keys, chance))).best)
+    assert abs(sum(found) / len(found) - 6) < 0.1
+
+
+@pytest.mark.parametrize("real", [1, 2, 3, 6])
+def test_a_known_number_of_fakes_a_day_gives_the_exact_number_away(real: int) -> None:
+    exact = 0
+    for trial in range(SAMPLE):
+        chance = random.Random(f"ten a day {real} {trial}")
+        keys = in_file(real, chance)
+        busiest = max(Counter(key.rolling_start_interval_number for key in keys).values())
+        padded = ten_a_day(keys, chance, today=END // 86_400)
+        found = count(file(padded), suspicions=Suspicions(padding=10))
+        assert (found.best, found.by) == (busiest, Method.PADDING)
+        exact += found.best == real
+    # Who has no key of the busiest day is missed; nearly everybody has one of yesterday.
+    assert exact >= SAMPLE * 9 // 10
+
+
+@pytest.mark.parametrize("real", [1, 2, 3, 6])
+def test_fakes_that_are_others_in_each_feed_give_the_number_away(real: int) -> None:
+    for trial in range(SAMPLE // 4):
+        chance = random.Random(f"feeds {real} {trial}")
+        keys = in_file(real, chance)
+        seen = users_in(traces_of(Counter(map(metadata_of, keys))))
+        feeds = [file(round_robin(keys, chance), region) for region in ("XA", "XB")]
+        found = count(*feeds)
+        assert (found.best, found.by) == (seen, Method.DIFFERENCES)
+        again = count(file(round_robin(keys, chance)), file(round_robin(keys, chance)))
+        assert (again.best, again.by) == (seen, Method.DIFFERENCES)
+
+
+def test_unpadded_files_hold_as_many_people_as_traces() -> None:
+    chance = random.Random("bare")
+    found = count(file(in_file(3, chance)))
+    assert found.users[Method.CLASSES] == 3
+    assert not found.is_given_away
+
+
+# ---------------------------------------------------------------- against whole decoy users
+
+
+def with_decoys(real: int, decoys: int, chance: random.Random) -> list[ExportFile]:
+    persons = people(World(), real, chance, start=START, end=END)
+    return files_of([*persons, *honest(POLICY)(chance.randbytes(32), decoys, persons, chance)])
+
+
+def test_whole_users_in_all_feeds_leave_nothing_but_the_total() -> None:
+    for trial in range(SAMPLE):
+        chance = random.Random(f"whole {trial}")
+        found = count_patients(with_decoys(trial % 4, 18, chance), POLICY)[0]
+        assert not found.is_given_away
+        assert found.users[Method.MULTIPLICITIES] is None
+        assert found.users[Method.DIFFERENCES] is None
+        assert found.best == found.users[Method.POLICY]
+
+
+def test_feeds_that_share_keys_for_good_reason_give_nothing_away() -> None:
+    """A nation's feed and a province's: the province's keys, decoys among them, are in both."""
+    chance = random.Random("nested")
+    province, elsewhere = with_decoys(2, 14, chance)[0], with_decoys(5, 12, chance)[0]
+    nation = replace(province, region="XB", keys=(*province.keys, *elsewhere.keys))
+    found = count(province, nation)
+    assert found.users[Method.DIFFERENCES] == 16
+    assert not found.is_given_away
+
+
+def test_a_file_twice_and_the_parts_of_a_window_are_one_window() -> None:
+    chance = random.Random("parts")
+    whole = with_decoys(3, 12, chance)[0]
+    half = len(whole.keys) // 2
+    parts = [
+        replace(whole, keys=whole.keys[:half]),
+        replace(whole, keys=whole.keys[half:], end_timestamp=whole.end_timestamp + 1),
+    ]
+    assert count(*parts) == count(whole) == count(whole, whole)
+    assert count(whole).users[Method.DIFFERENCES] is None
+
+
+def test_keys_held_back_from_earlier_windows_are_not_taken_for_this_ones() -> None:
+    chance = random.Random("held back")
+    now, later = count_patients(with_decoys(4, 12, chance), POLICY)
+    assert now.users[Method.CLASSES] == 16
+    assert later.users[Method.CLASSES] == 0
+
+
+def test_no_key_at_all_is_no_puzzle() -> None:
+    found = count(file([]))
+    assert found.users[Method.CLASSES] == 0
+    assert found.users[Method.MULTIPLICITIES] is None
+    assert count_patients([], POLICY) == []
+
+
+# ---------------------------------------------------------------- what is believed of how many
+
+
+def test_below_the_floor_the_total_says_nothing() -> None:
+    for total in (10, 14, 30):
+        posterior = by_policy(total, POLICY)
+        assert sum(posterior.values()) == pytest.approx(1)
+        assert len({round(posterior[real], 12) for real in range(11)}) == 1
+
+
+def test_above_the_floor_the_total_says_what_the_published_draw_leaves() -> None:
+    posterior = by_policy(60, POLICY, dict.fromkeys((3, 50, 57), 1 / 3))
+    extra = POLICY.model.extra_users
+    assert posterior[50] / posterior[57] == pytest.approx(extra.share(10) / extra.share(3))
+    assert median(posterior) == 57
+
+
+def test_a_total_that_the_policy_does_not_allow_is_no_error() -> None:
+    assert by_policy(2, POLICY) == by_policy(10, POLICY)
+    nothing = DecoyPolicy(10, replace(PopulationModel(), extra_users=Distribution({3: 65_536})))
+    assert by_policy(4, nothing, {0: 1.0}) == {0: 1.0}
+
+
+def test_without_a_suspicion_likeness_says_no_more_than_the_policy() -> None:
+    batch = see(with_decoys(3, 15, random.Random("likeness")))[0]
+    model = stated(POLICY.model)
+    found = by_likeness(batch, POLICY, model, model)
+    assert found == pytest.approx(by_policy(18, POLICY))
+    assert likeness(batch, model, model) == 0
+
+
+def test_people_who_are_unlike_the_decoys_can_be_told_by_whoever_knows_them() -> None:
+    """The price of a model that is wrong: 12 of 24 users have an onset a fortnight ago."""
+    chance = random.Random("unlike")
+    world = World(onset_shape=400, onset_scale=0.03, onset_unknown=0)
+    persons = people(world, 12, chance, start=START, end=END)
+    files = files_of([*persons, *honest(POLICY)(chance.randbytes(32), 12, persons, chance)])
+    training = [see(files_of(people(world, 50, chance, start=START, end=END)))[0] for _ in range(4)]
+    suspicions = Suspicions(real_users=learned(training))
+    found = count_patients(files, POLICY, suspicions)[0]
+    assert abs(found.users[Method.LIKELIHOOD] - 12) <= 1
+    assert found.by is Method.LIKELIHOOD
+    assert not found.is_given_away
+
+
+def test_what_is_learned_from_many_users_is_what_the_model_states() -> None:
+    chance = random.Random("learning")
+    batches = [see(with_decoys(0, 60, chance))[0] for _ in range(30)]
+    found, model = learned(batches), stated(POLICY.model)
+    assert found.cut == pytest.approx(model.cut, abs=0.05)
+    for mine, theirs in ((found.lags, model.lags), (found.oldest, model.oldest), (found.kinds, model.kinds)):
+        assert sum(theirs.values()) == pytest.approx(1)
+        for value, share in theirs.items():
+            assert mine.get(value, 0) == pytest.approx(share, abs=0.05), value
+
+
+def test_cut_keys_count_only_when_all_files_are_there_that_may_hold_them() -> None:
+    files = with_decoys(5, 25, random.Random("cut"))
+    assert see(files[:1])[0].cut is None
+    cut = see(files)[0].cut
+    assert cut is not None
+    assert 2 <= cut <= 20
+
+
+def test_another_draw_beyond_the_floor_is_another_belief() -> None:
+    wide = DecoyPolicy(10, replace(PopulationModel(), extra_users=geometric(30, 200)))
+    assert median(by_policy(60, wide)) < median(by_policy(60, POLICY))

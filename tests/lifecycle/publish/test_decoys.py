@@ -1,0 +1,164 @@
+"""Decoy users in the publisher: in every file, in all feeds alike, revised like people, and never counted."""
+
+from collections import defaultdict
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import select
+
+from registry.client.monitor.count_patients import count_patients
+from registry.lifecycle.publish import PublicationPolicy
+from registry.models import Batch, DiagnosisKey, HealthAuthority, KeyRevision, Shelf, transaction
+from registry.protocol.decoys import decoy_keys, window_intervals
+from registry.protocol.index import TRUST_PATH
+from registry.protocol.intervals import EMBARGO_INTERVALS, interval_at
+from registry.protocol.keys import ReportType
+from registry.protocol.population import DecoyPolicy, Distribution, PopulationModel, decode_decoy_policy
+from registry.protocol.trust import decode_trust
+from tests.publishing import DAY, HOUR, NOON, Publishing, key_ending
+
+MODEL = PopulationModel()
+SLOT = 4 * HOUR
+POLICY = PublicationPolicy(window_seconds=HOUR, slot_seconds=SLOT, floor=10, population=MODEL)
+
+
+def real_keys(stage: Publishing, people: int, *, regions: tuple[str, ...] = ("XA",)) -> set[bytes]:
+    """So many people's uploads of two keys."""
+    found = set()
+    for person in range(people):
+        keys = [key_ending(NOON - 144 * day, 1000 + 10 * person + day) for day in (1, 2)]
+        stage.collect(keys, regions=regions)
+        found |= {key.key_data for key in keys}
+    return found
+
+
+def decoys_of(batch: Batch, region_set: str = "XA") -> frozenset[bytes]:
+    """By the seed, as an auditor finds them once it is opened."""
+    return decoy_keys(
+        batch.seed,
+        batch.decoys[region_set],
+        regions=region_set.split(","),
+        uploaded=window_intervals(batch.window_start, batch.window_end),
+        model=MODEL,
+    )
+
+
+@pytest.mark.parametrize("people", [0, 1, 6, 12])
+def test_every_slot_has_a_file_of_the_floor_and_more(stage: Publishing, people: int) -> None:
+    real = real_keys(stage, people)
+    stage.publish(policy=POLICY)
+    (batch,) = stage.batches()
+    assert batch.decoys["XA"] >= max(0, 10 - people)
+    (file,) = stage.files()
+    published = {key.key_data for key in file.keys}
+    assert real <= published
+    assert published - real <= decoys_of(batch)
+    assert stage.publish(policy=POLICY).windows_sealed == 0
+    stage.check_agreement()
+
+
+def test_a_decoys_key_that_is_still_valid_waits_for_its_embargo(stage: Publishing) -> None:
+    for _ in range(10):
+        stage.publish(policy=POLICY)
+        stage.clock.advance(SLOT)
+    stage.publish(policy=POLICY)
+    waited = 0
+    for batch in stage.batches():
+        for file in stage.files():
+            late = decoys_of(batch) & {key.key_data for key in file.keys} if batch.decoys else frozenset()
+            waited += len(late) if file.end_timestamp > batch.window_end else 0
+    assert waited > 0
+    for file in stage.files():
+        latest = max(key.end_interval_number for key in file.keys)
+        assert latest + EMBARGO_INTERVALS <= interval_at(file.end_timestamp)
+
+
+def test_what_two_feeds_share_holds_decoys_too(stage: Publishing) -> None:
+    with transaction(stage.new_session()) as session:
+        session.merge(
+            HealthAuthority(id="both", certificate_issuer="i", certificate_audience="a", regions=["XA", "XB"])
+        )
+    real = real_keys(stage, 2, regions=("XA", "XB"))
+    stage.publish(policy=POLICY, regions=["XA", "XB"])
+    by_region = {region: {key for key, _ in stage.published(region)} for region in ("XA", "XB")}
+    shared = by_region["XA"] & by_region["XB"]
+    assert real < shared
+    (batch, *_) = stage.batches("XA")
+    assert shared - real <= decoys_of(batch, "XA,XB")
+    assert batch.decoys["XA,XB"] >= 8
+    assert by_region["XA"] - shared <= decoys_of(batch, "XA"), "XA alone has nobody but decoys"
+
+
+def test_the_attacker_finds_no_more_than_the_policy_tells(stage: Publishing) -> None:
+    """Two feeds, a day's file beside its windows, a re-run: nothing in them tells padding from people."""
+    real_keys(stage, 3)
+    for _ in range(8):
+        stage.publish(policy=POLICY)
+        stage.publish(policy=POLICY)
+        stage.clock.advance(SLOT)
+    policy = DecoyPolicy(POLICY.floor, MODEL)
+    counts = count_patients(stage.files(), policy)
+    assert len(counts) == 8
+    assert not any(count.is_given_away for count in counts)
+
+
+def test_rows_of_decoys_are_rows_like_any_other(stage: Publishing) -> None:
+    real = real_keys(stage, 3)
+    stage.publish(policy=POLICY)
+    with stage.new_session() as session:
+        shelves = defaultdict(set)
+        for row in session.scalars(select(DiagnosisKey)):
+            shelves[row.shelf_id].add(row.key_data in real)
+            assert len(row.recall_tag) == 16
+        assert {True, False} in shelves.values(), "they lie on the shelves that people's keys lie on"
+
+
+def test_decoys_are_revised_at_their_rate_and_come_out_as_revised(stage: Publishing) -> None:
+    clinical = int(ReportType.CONFIRMED_CLINICAL_DIAGNOSIS)
+    unsure = replace(
+        MODEL,
+        report_types=Distribution({clinical: 65_536}),
+        revision_delay_days=Distribution({1: 65_536}),
+    )
+    policy = replace(POLICY, population=unsure)
+    for _ in range(14):
+        stage.publish(policy=policy)
+        stage.clock.advance(SLOT)
+    revised = [key for file in stage.files() for key in file.revised_keys]
+    types = {key.report_type for key in revised}
+    assert types == {ReportType.CONFIRMED_TEST, ReportType.REVOKED}
+    assert max(stage.published().values()) == 1
+    stage.check_agreement()
+
+
+def test_one_persons_revocation_goes_out_among_others(stage: Publishing) -> None:
+    real_keys(stage, 1)
+    stage.publish(policy=POLICY)
+    stage.clock.advance(SLOT)
+    stage.publish(policy=POLICY)
+    for day in (1, 2):
+        stage.revise(key_ending(NOON - 144 * day, 1000 + day), ReportType.REVOKED)
+    stage.clock.advance(SLOT)
+    stage.publish(policy=POLICY)
+    revoked = {key.key_data for key in stage.files()[-1].revised_keys}
+    users = [{key.key_data for key in file.keys} for file in stage.files()[:2]]
+    assert len(revoked) > 2 + 5 * 5, "nine decoy users' keys and the person's"
+    assert revoked <= set().union(*users)
+    with stage.new_session() as session:
+        shelves = select(Shelf.window_end).where(Shelf.id.in_(select(KeyRevision.shelf_id)))
+        assert set(session.scalars(shelves)) == {int(stage.clock())}, "all of them in one batch"
+
+
+def test_the_trust_material_states_the_model(stage: Publishing) -> None:
+    stage.publish(policy=POLICY)
+    content = stage.fetch(TRUST_PATH)
+    assert decode_trust(content).publication["floor"] == 10
+    assert decode_decoy_policy(content) == DecoyPolicy(10, MODEL)
+
+
+def test_decoys_are_retired_as_people_are(stage: Publishing) -> None:
+    stage.publish(policy=POLICY)
+    stage.clock.advance(23 * DAY)
+    assert stage.retire(policy=POLICY).keys > 50
+    with stage.new_session() as session:
+        assert session.scalars(select(DiagnosisKey)).all() == []
