@@ -5,17 +5,15 @@ import signal
 from types import FrameType
 
 from gevent import GreenletExit  # type: ignore[import-untyped]
-from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
-from gunicorn.workers.base import Worker  # type: ignore[import-untyped]
 
 
-def on_starting(_master: Arbiter) -> None:
+def on_starting(_master: object) -> None:
     """Called before there is a worker: each may have as many files open, and so callers, as we may allow."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def worker_int(_worker: Worker) -> None:
+def worker_int(_worker: object) -> None:
     """Called when a worker was told to end at once. The terminal tells it, and so does its master, who may
     come later: a second signal would interrupt the interpreter on its way out and print that as a fault.
 

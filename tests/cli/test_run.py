@@ -125,14 +125,21 @@ def test_a_terminals_interrupt_reaches_all_at_once_and_ends_quietly(running: Run
 
 def test_a_worker_told_twice_to_end_says_nothing_of_the_second_time(running: Running) -> None:
     running.start()
+    servers = {pid: command for pid, command in running.descendants().items() if "gunicorn" in command}
+    servers.pop(next(iter(servers)))  # the master, which lives on
+    before = {pid: connections(pid) for pid in servers}
     with socket.create_connection(("127.0.0.1", running.port)) as half_sent:
         half_sent.sendall(b"POST /v1/publish HTTP/1.1\r\nHost: a\r\n")
-        servers = {pid: command for pid, command in running.descendants().items() if "gunicorn" in command}
-        servers.pop(next(iter(servers)))  # the master, which lives on
-        for number in (signal.SIGINT, signal.SIGQUIT):
-            for pid in still_alive(servers):
-                os.kill(pid, number)
-            time.sleep(0.7)
+        running.wait_until(lambda: any(connections(pid) - before[pid] for pid in servers))
+        for pid in servers:
+            os.kill(pid, signal.SIGINT)
+        # A worker waits for its threads then, a request's among them. Nothing shows that it has come so far.
+        time.sleep(0.7)
+        waiting = still_alive(servers)
+        assert waiting, "one has a request that is half there"
+        for pid in waiting:
+            os.kill(pid, signal.SIGQUIT)
+    running.wait_until(lambda: not still_alive(servers))
     assert running.stop() == 0
     assert "Traceback" not in running.log_path.read_text()
 
@@ -278,6 +285,12 @@ def test_metrics_have_a_port_of_their_own_and_are_off_without_it(tmp_path: Path)
         registry.wait_until(lambda: wanted in registry.get("/metrics"))
     finally:
         registry.stop()
+
+
+def connections(pid: int) -> set[str]:
+    """The sockets that a process holds, each under a name that no other has."""
+    names = [link.resolve().name for link in Path(f"/proc/{pid}/fd").iterdir()]
+    return {name for name in names if name.startswith("socket:")}
 
 
 def still_alive(family: dict[int, str]) -> list[int]:
