@@ -19,7 +19,7 @@ def worker_int(_worker: object) -> None:
 
     A green worker calls this a little after the signal, so twice if both came by then: the second ends here.
     """
-    if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
+    if signal.getsignal(signal.SIGQUIT) is _told_already:
         raise GreenletExit
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
         signal.signal(number, _told_already)
