@@ -184,6 +184,7 @@ def _add_exposures(spec: APISpec) -> None:
     )
     manifest = _content("A batch's files, its receipts' commitments, the digest of its seed.", JSON)
     export = _content("A GAEN export file: export.bin and export.sig.", "application/zip")
+    compact = _content("The same keys in the compact format (docs/compact-format.md).", "application/octet-stream")
     for path, summary, found, parameters in (
         ("index.txt", "Index for apps that know no other", names, [region]),
         ("index.json", "Index", index, [region]),
@@ -191,6 +192,10 @@ def _add_exposures(spec: APISpec) -> None:
         ("index/{sha256}.json", "Index by its digest", index, [region, digest]),
         ("manifest/{sha256}.json", "A batch's manifest", manifest, [region, digest]),
         ("{start}-{end}-{number}.zip", "Export file", export, window),
+        ("{start}-{end}-{number}.compact", "Export file in the compact format", compact, window),
+        ("daily/index.txt", "Index of closed days' files, of the same form", names, [region]),
+        ("daily/{start}-{end}-{number}.zip", "A closed day's export file", export, window),
+        ("daily/{start}-{end}-{number}.compact", "The same in the compact format", compact, window),
     ):
         _file(spec, f"/exposures/{{region}}/{path}", summary, found, parameters)
 

@@ -53,7 +53,7 @@ _TABLE = tuple(
         (rf"{_FILE}\.compact", Serving(BYTES, IMMUTABLE)),
         (rf"{_REGION}index/[0-9a-f]{{64}}\.json", Serving(JSON, IMMUTABLE, compressed=True)),
         (rf"{_REGION}manifest/[0-9a-f]{{64}}\.json", Serving(JSON, IMMUTABLE)),
-        (rf"{_REGION}(?:daily/)?index\.json", Serving(JSON, POLLED, compressed=True)),
+        (rf"{_REGION}index\.json", Serving(JSON, POLLED, compressed=True)),
         (rf"{_REGION}(?:daily/)?index\.txt", Serving(NAMES, POLLED, compressed=True)),
         (rf"{_REGION}index\.json\.tlog-proof", Serving(NOTE, POLLED)),
         (_TRUST, Serving(JSON, POLLED, compressed=True)),
