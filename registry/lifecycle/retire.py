@@ -7,7 +7,7 @@ came, only by the times that the thing itself carries.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, cast
@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session, aliased
 from registry.lifecycle.publish.advancing import advance, resume
 from registry.lifecycle.publish.apart import Failures
 from registry.lifecycle.publish.appending import append_due
-from registry.lifecycle.publish.key_days import drop_due_days, is_held
+from registry.lifecycle.publish.key_days import drop_due_days, held_shelves, is_on
 from registry.lifecycle.publish.policy import PUBLISH_LEASE, PublicationPolicy
 from registry.lifecycle.publish.recovery import check_not_set_back
 from registry.lifecycle.publish.removal import (
@@ -179,9 +179,10 @@ def retire_collecting(
             return RetiredCollecting(busy=True)
         run = Run(session, storage, log, PUBLISH_LEASE, fence, now, policy, None, ())
         # 1. What only the database knows, at once, and whatever state the public files are in.
-        keys = drop_due_days(run)
+        held = held_shelves(run)
+        keys = drop_due_days(run, held)
         with run.fenced():
-            keys += _retire_keys(session, policy, now)
+            keys += _retire_keys(session, policy, now, held)
             answers = delete_rows(
                 session,
                 delete(CollectedAnswer).where(CollectedAnswer.expires_at_interval <= interval_at(now)),
@@ -244,13 +245,13 @@ def _retire_region(run: Run, region: str, gone: Counter[str]) -> None:
     gone["indexes"] += remove_old_indexes(run, region)
 
 
-def _retire_keys(session: Session, policy: PublicationPolicy, now: float) -> int:
-    """Keys one by one, and the revisions of all that are gone. Not those of a sealed batch, whose file is
-    still to be made of them.
+def _retire_keys(session: Session, policy: PublicationPolicy, now: float, held: Collection[int]) -> int:
+    """Keys one by one, and the revisions of all that are gone. Not those on `held` shelves, of which a file
+    is still to be made.
     """
     last_end = policy.last_end_retired(now)
     gone = delete_rows(
-        session, delete(DiagnosisKey).where(DiagnosisKey.end_interval_number <= last_end, ~is_held())
+        session, delete(DiagnosisKey).where(DiagnosisKey.end_interval_number <= last_end, ~is_on(held))
     )
     delete_rows(
         session,

@@ -286,9 +286,11 @@ def test_older_keys_of_a_batch_go_before_its_file_does(stage: Publishing) -> Non
     old, new = key_ending(NOON - 10 * 144, 1), key_ending(NOON - 12, 2)
     stage.collect([old, new])
     stage.publish()
-    stage.clock.advance(11 * DAY)
+    stage.clock.advance(DAY)
+    stage.publish()  # the day's file too
+    stage.clock.advance(10 * DAY)
     assert stage.retire().keys == 1
-    assert counts_of(stage) == (1, 2, 1)
+    assert counts_of(stage) == (1, 2, 2)
     assert stage.published() == {(old.key_data, False): 1, (new.key_data, False): 1}, "files never change"
 
 
@@ -320,6 +322,33 @@ def test_keys_of_a_batch_whose_file_is_still_to_be_made_stay(stage: Publishing) 
     outcome = stage.retire()
     assert (outcome.files, outcome.keys, outcome.batches) == (2, 1, 1)
     assert [batch.sequence for batch in stage.batches()] == [2]
+
+
+def test_keys_of_a_day_whose_file_is_still_to_be_made_stay_while_they_are_listed(stage: Publishing) -> None:
+    """The publisher is away for days; retirement goes on, and comes first when it is back."""
+    old, new = key_ending(NOON - 14 * 144, 1), key_ending(NOON - 12, 2)
+    stage.collect([old])
+    stage.publish()
+    stage.collect([new])
+    stage.clock.advance(HOUR)
+    stage.publish()
+    stage.clock.advance(8 * DAY)
+    assert stage.retire().keys == 0
+    stage.publish()
+    (day,) = stage.index().days
+    held = {key.key_data for key, _ in stage.held(day.files)}
+    assert held == {old.key_data, new.key_data}
+    stage.check_agreement()
+    assert stage.retire().keys == 1
+
+
+def test_keys_of_a_day_that_comes_to_have_no_file_are_not_kept_for_it(stage: Publishing) -> None:
+    stage.collect([key_ending(NOON - 14 * 144, 1)])
+    stage.publish()
+    stage.clock.advance(6 * DAY)  # not listed any more
+    assert stage.retire().keys == 0
+    stage.clock.advance(DAY)
+    assert stage.retire().keys == 1
 
 
 def test_answers_go_when_they_expire_and_chaff_always(stage: Publishing) -> None:

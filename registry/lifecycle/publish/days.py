@@ -7,7 +7,7 @@ taken away.
 
 from itertools import groupby
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from registry.lifecycle.publish.batches import spool_shelves
@@ -33,27 +33,40 @@ def finish_days(run: Run, keys: ExportKeys, region: str) -> Work:
         yield from _finish(run, keys, windows)
 
 
-def _due_days(session: Session, run: Run, region: str) -> list[list[Batch]]:
-    """The windows, oldest first, of each day that is closed, has keys to be listed, and has no file yet."""
+def days_to_come(session: Session, run: Run, region: str) -> list[list[Batch]]:
+    """The published windows, oldest first, of each day of the region, closed or not, that will have a file.
+
+    None of a day of which a window was withdrawn, which is rolled up already, or whose keys are not listed
+    any more.
+    """
     listed = run.policy.last_end_unlisted(run.now)
+    rolled_up = select(func.coalesce(func.max(DayFile.last_sequence), -1)).where(DayFile.region == region)
     batches = session.scalars(
         select(Batch)
         .options(WITHOUT_MANIFEST)
-        .where(Batch.region == region, Batch.state == BatchState.PUBLISHED)
+        .where(
+            Batch.region == region,
+            Batch.state == BatchState.PUBLISHED,
+            Batch.sequence > rolled_up.scalar_subquery(),
+        )
         .order_by(Batch.sequence)
-    ).all()
-    if not batches:
-        return []
-    closed = batches[-1].window_end // DAY_SECONDS
-    rolled_up = set(session.scalars(select(DayFile.last_sequence).where(DayFile.region == region)))
-    due = []
-    for day, of_day in groupby(batches, key=lambda batch: (batch.window_end - 1) // DAY_SECONDS):
+    )
+    to_come = []
+    for _, of_day in groupby(batches, key=lambda batch: (batch.window_end - 1) // DAY_SECONDS):
         windows = list(of_day)
         ends = [batch.newest_key_end for batch in windows if batch.newest_key_end is not None]
-        is_due = day < closed and max(ends, default=listed) > listed
-        if is_due and windows[-1].sequence not in rolled_up and not any(one.is_withdrawn for one in windows):
-            due.append(windows)
-    return due
+        if max(ends, default=listed) > listed and not any(one.is_withdrawn for one in windows):
+            to_come.append(windows)
+    return to_come
+
+
+def _due_days(session: Session, run: Run, region: str) -> list[list[Batch]]:
+    """Those days to come that are closed: the region's newest window lies after them."""
+    newest_end = session.scalar(
+        select(func.max(Batch.window_end)).where(Batch.region == region, Batch.state == BatchState.PUBLISHED)
+    )
+    closed = (newest_end or 0) // DAY_SECONDS * DAY_SECONDS
+    return [windows for windows in days_to_come(session, run, region) if windows[-1].window_end <= closed]
 
 
 def _finish(run: Run, keys: ExportKeys, windows: list[Batch]) -> Work:
