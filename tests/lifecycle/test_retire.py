@@ -327,10 +327,7 @@ def test_keys_of_a_batch_whose_file_is_still_to_be_made_stay(stage: Publishing) 
 def test_keys_of_a_day_whose_file_is_still_to_be_made_stay_while_they_are_listed(stage: Publishing) -> None:
     """The publisher is away for days; retirement goes on, and comes first when it is back."""
     old, new = key_ending(NOON - 14 * 144, 1), key_ending(NOON - 12, 2)
-    stage.collect([old])
-    stage.publish()
-    stage.collect([new])
-    stage.clock.advance(HOUR)
+    stage.collect([old, new])
     stage.publish()
     stage.clock.advance(8 * DAY)
     assert stage.retire().keys == 0
