@@ -192,15 +192,15 @@ def real_keys_of_copies(classes: Mapping[Metadata, int]) -> dict[Metadata, int] 
 def users_by_differences(batch: SeenBatch) -> int | None:
     """How many users are in every feed, or in every making, of the window; None if all hold the same keys."""
     if _was_made_anew(batch):
-        makings = [made for feed in batch.feeds.values() for made in feed if len(feed) > 1]
+        made = [one for feed in batch.feeds.values() for one in feed if len(feed) > 1]
     else:
-        makings = [feed[0] for feed in batch.feeds.values()]
-    lasting = frozenset.intersection(*makings)
-    if not lasting or all(made == lasting for made in makings):
+        made = [feed[0] for feed in batch.feeds.values()]
+    lasting = frozenset.intersection(*made)
+    if not lasting or all(one == lasting for one in made):
         return None
     shared = Counter(metadata_of(key) for key in batch.keys if key.key_data in lasting)
     return users_in(traces_of(batch.fresh(shared)))
 
 
 def _was_made_anew(batch: SeenBatch) -> bool:
-    return any(len(set(feed)) > 1 for feed in batch.feeds.values())
+    return any(len(feed) > 1 for feed in batch.feeds.values())

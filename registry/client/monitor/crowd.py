@@ -7,8 +7,8 @@ one of them a day. Belongs to nobody's phone; reads decoded files and knows no s
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
+from registry.client.monitor.windows_at_hand import Span, makings, windows_at_hand
 from registry.protocol.export_file import ExportFile
 from registry.protocol.intervals import EMBARGO_INTERVALS, INTERVALS_PER_DAY, interval_at
 from registry.protocol.keys import MAX_ROLLING_PERIOD, ReportType, TemporaryExposureKey
@@ -120,17 +120,13 @@ class SeenBatch:
 
 def see(files: Sequence[ExportFile]) -> list[SeenBatch]:
     """The batches of these files by their windows, oldest first. A file twice counts once."""
-    windows: dict[int, list[ExportFile]] = defaultdict(list)
-    for file in dict.fromkeys(files):
-        windows[file.start_timestamp].append(file)
     cut_at = _cuts(files)
     latest = max((file.end_timestamp for file in files), default=0)
-    return [_batch(windows[start], cut_at, latest) for start in sorted(windows)]
+    return [_batch(span, found, cut_at, latest) for span, found in windows_at_hand(files)]
 
 
-def _batch(files: Sequence[ExportFile], cut_at: Counter[int], latest: int) -> SeenBatch:
-    # What does not fit into one file goes into further ones, whose window may be told a second longer each.
-    start, end = files[0].start_timestamp, min(file.end_timestamp for file in files)
+def _batch(span: Span, files: Sequence[ExportFile], cut_at: Counter[int], latest: int) -> SeenBatch:
+    start, end = span
     keys = _by_bytes(key for file in files for key in file.keys)
     window = range(interval_at(start), interval_at(end - 1) + 1)
     is_complete = interval_at(latest) >= interval_at(end) + EMBARGO_INTERVALS + 1
@@ -158,11 +154,4 @@ def _feeds(files: Sequence[ExportFile]) -> dict[str, tuple[frozenset[bytes], ...
     by_region: dict[str, list[frozenset[bytes]]] = defaultdict(list)
     for file in files:
         by_region[file.region].append(frozenset(key.key_data for key in file.keys))
-    return {region: _made(parts) for region, parts in by_region.items()}
-
-
-def _made(parts: Sequence[frozenset[bytes]]) -> tuple[frozenset[bytes], ...]:
-    """Files of one window and region that share keys are one made anew; others are its parts."""
-    if any(one & other for one, other in combinations(parts, 2)):
-        return tuple(parts)
-    return (frozenset().union(*parts),)
+    return {region: makings(parts) for region, parts in by_region.items()}

@@ -103,6 +103,19 @@ def with_decoys(real: int, decoys: int, chance: random.Random) -> list[ExportFil
     return files_of([*persons, *honest(POLICY)(chance.randbytes(32), decoys, persons, chance)])
 
 
+def a_day_of_windows(chance: random.Random) -> tuple[list[ExportFile], ExportFile]:
+    """Three windows of a slot each, with people among decoys, and the file of their day."""
+    length = END - START
+    windows = [
+        replace(
+            with_decoys(3, 12, chance)[0], start_timestamp=START + n * length, end_timestamp=END + n * length
+        )
+        for n in range(3)
+    ]
+    keys = tuple(key for window in windows for key in window.keys)
+    return windows, replace(windows[0], end_timestamp=windows[2].end_timestamp, keys=keys)
+
+
 def test_whole_users_in_all_feeds_leave_nothing_but_the_total() -> None:
     for trial in range(SAMPLE):
         chance = random.Random(f"whole {trial}")
@@ -133,6 +146,48 @@ def test_a_file_twice_and_the_parts_of_a_window_are_one_window() -> None:
     ]
     assert count(*parts) == count(whole) == count(whole, whole)
     assert count(whole).users[Method.DIFFERENCES] is None
+
+
+def test_a_days_file_beside_its_windows_is_no_window_made_anew() -> None:
+    """It begins with its first window and holds its keys again, among those of the others."""
+    chance = random.Random("a day")
+    windows, day = a_day_of_windows(chance)
+    found = count_patients([*windows, day], POLICY)
+    assert found == count_patients(windows, POLICY)
+    assert len(found) == 3
+    assert not any(one.is_given_away for one in found)
+
+
+def test_a_days_file_counts_for_the_windows_that_are_not_at_hand() -> None:
+    windows, day = a_day_of_windows(random.Random("a day alone"))
+    (alone,) = count_patients([day], POLICY)
+    assert alone.users[Method.CLASSES] > 30
+    assert not alone.is_given_away
+    first, rest = count_patients([windows[0], day], POLICY)
+    assert [first] == count_patients(windows[:1], POLICY)
+    assert (rest.window_start, rest.window_end) == (day.start_timestamp, day.end_timestamp)
+    others = {key for window in windows[1:] for key in window.keys}
+    assert set(see([windows[0], day])[1].keys) == others
+
+
+def test_a_day_that_was_padded_with_other_keys_than_its_windows_gives_the_number_away() -> None:
+    chance = random.Random("a day padded anew")
+    keys = in_file(2, chance)
+    window = file(round_robin(keys, chance))
+    later = replace(window, start_timestamp=END, end_timestamp=2 * END - START, keys=())
+    day = replace(later, start_timestamp=START, keys=tuple(round_robin(keys, chance)))
+    found = count_patients([window, later, day], POLICY)[0]
+    assert (found.best, found.by) == (2, Method.DIFFERENCES)
+
+
+def test_parts_of_a_window_beside_its_whole_are_not_made_anew() -> None:
+    whole = with_decoys(3, 12, random.Random("whole and parts"))[0]
+    third = len(whole.keys) // 3
+    parts = [
+        replace(whole, keys=whole.keys[third * n : third * (n + 1) if n < 2 else None], end_timestamp=END + n)
+        for n in range(3)
+    ]
+    assert count(whole, *parts) == count(whole)
 
 
 def test_keys_held_back_from_earlier_windows_are_not_taken_for_this_ones() -> None:
