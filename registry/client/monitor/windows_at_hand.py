@@ -15,7 +15,7 @@ Span = tuple[int, int]
 """Start and end of a window or a day, unix seconds."""
 
 _MOST_PARTS = 600
-"""What does not fit into one file goes into further ones, each of which ends a second after the one before."""
+"""Of one window: what does not fit into a file goes into further ones, of which each ends a second later."""
 
 
 def windows_at_hand(files: Iterable[ExportFile]) -> list[tuple[Span, list[ExportFile]]]:
