@@ -180,8 +180,11 @@ def real_keys_of_copies(classes: Mapping[Metadata, int]) -> dict[Metadata, int] 
         most = min(sum(most for _, most in shares.values()), total // copies)
         is_exact = all(n % copies == 0 for n in classes.values())
         if fewest <= most and (is_exact or copies >= _FEWEST_COPIES):
-            # As many real keys of each kind as come nearest to its share.
-            each = total / most if is_exact else copies + 0.5
+            # As many real keys of each kind as come nearest to its share. Kinds of which the number is sure
+            # say how many copies there are of each key on average.
+            sure = {kind: most for kind, (least, most) in shares.items() if least == most}
+            known = sum(classes[kind] for kind in sure) / max(1, sum(sure.values()))
+            each = total / most if is_exact else known or copies + 0.5
             return {
                 kind: min(max(round(n / each), least), high)
                 for (kind, n), (least, high) in zip(classes.items(), shares.values(), strict=True)

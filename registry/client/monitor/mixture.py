@@ -96,8 +96,10 @@ def by_policy(total: int, policy: DecoyPolicy, prior: Posterior | None = None) -
     """Of how many real users, if `total` users are there and nothing else is known.
 
     `prior` is what was believed before; without it every number is taken to be as likely as another. A total
-    that the policy does not allow counts as the next one that it does.
+    that the policy does not allow counts as the next one that it does; but where nobody is seen, nobody is.
     """
+    if total == 0:
+        return {0: 1.0}
     believed = _believed(total, policy, prior)
     weights = {
         real: share * policy.model.extra_users.share(max(total, policy.floor) - max(policy.floor, real))

@@ -13,13 +13,14 @@ from registry.protocol.export_file import ExportFile
 from registry.protocol.population import DecoyPolicy, Distribution, PopulationModel, geometric
 from tests.counting.copied_padding import (
     COPYING,
+    are_copied_enough,
     are_told_apart,
     file,
     in_file,
     round_robin,
     ten_a_day,
 )
-from tests.counting.gate import END, START, files_of, honest
+from tests.counting.gate import COUNTS, END, START, files_of, honest
 from tests.counting.real_world import World, people
 
 POLICY = DecoyPolicy()
@@ -35,29 +36,35 @@ def count(*files: ExportFile, suspicions: Suspicions | None = None) -> WindowCou
 
 
 @pytest.mark.parametrize("padding", COPYING)
-@pytest.mark.parametrize("real", [1, 2, 3])
+@pytest.mark.parametrize("real", COUNTS)
 def test_copied_metadata_gives_the_exact_number_away(padding: str, real: int) -> None:
+    sample = SAMPLE if real < 12 and "15000" not in padding else SAMPLE // 4
     exact = 0
-    for trial in range(SAMPLE):
+    for trial in range(sample):
         chance = random.Random(f"{padding} {real} {trial}")
         keys = in_file(real, chance)
-        found = count(file(COPYING[padding](keys, chance)))
-        if are_told_apart(keys):
-            assert (found.best, found.by) == (real, Method.MULTIPLICITIES)
+        padded = COPYING[padding](keys, chance)
+        found = count(file(padded))
+        if are_told_apart(keys) and are_copied_enough(keys, padded):
+            assert found.best == real
             exact += 1
-        assert found.is_given_away
-    assert exact >= SAMPLE * 3 // 4
+            assert found.is_given_away == (real > 0)
+    # Fifty people have no room for copies in a file of a thousand keys, and were all held to be real.
+    has_room = (padding, real) != ("up to 1000 and more, in turn", 50)
+    assert exact >= sample * 3 // 4 if has_room else exact == 0
 
 
-@pytest.mark.parametrize("padding", COPYING)
-def test_six_people_are_counted_as_well(padding: str) -> None:
-    found = []
-    for trial in range(SAMPLE):
-        chance = random.Random(f"{padding} six {trial}")
-        keys = in_file(6, chance)
-        if are_told_apart(keys):
-            found.append(count(file(COPYING[padding](keys, chance))).best)
-    assert abs(sum(found) / len(found) - 6) < 0.1
+def test_a_file_that_hardly_needed_padding_says_the_same_as_one_that_needed_none() -> None:
+    """Nobody can count exactly there: of these keys, all real, that system would have made the same file."""
+    chance = random.Random("hardly padded")
+    keys = in_file(50, chance)
+    padded = round_robin(keys, chance)
+    assert len(keys) < len(padded) < 2 * len(keys)
+    assert round_robin(padded, chance, spread=0) == padded
+    # And people may have them: of each who was copied, one more who had the same fortnight.
+    found = count(file(padded))
+    assert found.users[Method.MULTIPLICITIES] is None
+    assert 65 <= found.users[Method.CLASSES] <= 90
 
 
 @pytest.mark.parametrize("real", [1, 2, 3, 6])
@@ -223,6 +230,7 @@ def test_above_the_floor_the_total_says_what_the_published_draw_leaves() -> None
 
 def test_a_total_that_the_policy_does_not_allow_is_no_error() -> None:
     assert by_policy(2, POLICY) == by_policy(10, POLICY)
+    assert by_policy(0, POLICY) == {0: 1.0}
     nothing = DecoyPolicy(10, replace(PopulationModel(), extra_users=Distribution({3: 65_536})))
     assert by_policy(4, nothing, {0: 1.0}) == {0: 1.0}
 
