@@ -10,6 +10,7 @@ from werkzeug.test import Client
 from registry.app import embedded
 from registry.config import Settings, read_settings
 from registry.errors import ConfigurationError
+from registry.protocol.index import shard_signed_path
 from registry.public_files import public_storage, read_credentials
 from registry.storage.s3 import S3Storage
 from registry.storage.served_folder import ServedFolder
@@ -139,7 +140,7 @@ def test_a_whole_registry_on_one_box_can_keep_its_files_in_a_bucket(
     world.client = Client(embedded(world.settings, world.clock))
     world.next_window()
     bucket = public_storage(world.settings)
-    for path in bucket.names(""):
+    for path in set(bucket.names("")) - {shard_signed_path(2026)}:  # that one is the publisher's own
         assert world.get(f"/{path}") == bucket.read(path)
     assert f"exposures/{world.settings.region}/index.json" in bucket.names("")
     assert world.index()["sequence"] >= 1

@@ -111,7 +111,7 @@ class World:
                     batch.seed,
                     count,
                     regions=region_set.split(","),
-                    uploaded=window_intervals(batch.window_start, batch.window_end),
+                    uploaded=window_intervals(batch.decoys_since[region_set], batch.window_end),
                     model=model,
                 )
                 for batch in session.scalars(select(Batch))

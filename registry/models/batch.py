@@ -64,6 +64,8 @@ class Batch(CollectingBase):
     """Decoy users and decoy receipts are made from it. Secret; its hash stands in the manifest."""
     decoys: Mapped[dict[str, int]] = mapped_column(default=dict)
     """How many decoy users were drawn from the seed, by the set of regions that their keys go out in."""
+    decoys_since: Mapped[dict[str, int]] = mapped_column(default=dict)
+    """From when on they uploaded, unix seconds, by set: since the last file of the set."""
     manifest: Mapped[bytes | None] = mapped_column(LargeBinary)
     """Bytes of the manifest, from when it is recorded until it is retired or withdrawn."""
     is_withdrawn: Mapped[bool] = mapped_column(default=False)

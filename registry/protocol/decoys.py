@@ -7,8 +7,9 @@ copy people count them.
 """
 
 import hmac
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from itertools import count
 
 from registry.errors import Malformed
 from registry.protocol.intervals import INTERVALS_PER_DAY, day_start, interval_at
@@ -26,6 +27,7 @@ ASSUMED_ONSET_DAYS = 4
 _COUNT_LABEL = b"positive-key-registry decoy users v1\n"
 _USER_LABEL = b"positive-key-registry decoy user v1\n"
 _KEY_LABEL = b"positive-key-registry decoy key v1\n"
+_COMPANION_LABEL = b"positive-key-registry decoy companion v1\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class DecoyUser:
 
 
 def window_intervals(window_start: int, window_end: int) -> range:
-    """The intervals in which uploads of the window [start, end), unix seconds, came in. Raises Malformed."""
+    """The intervals in which uploads between these unix seconds, [start, end), came in. Raises Malformed."""
     if window_end <= window_start:
         raise Malformed("the window must end after it starts")
     return range(interval_at(window_start), interval_at(window_end - 1) + 1)
@@ -72,8 +74,8 @@ def draw_decoys(
 ) -> list[DecoyUser]:
     """The first `count` decoy users of the seed and regions; more of them begin with the same ones.
 
-    `uploaded` are the window's intervals (`window_intervals`). Raises Malformed for a seed of another length,
-    no region or one that is no region's code, no interval.
+    `uploaded` are the intervals (`window_intervals`) since the last file with keys of just these regions.
+    Raises Malformed for a seed of another length, no region or one that is no region's code, no interval.
 
     User n (from 0) is HMAC-SHA256(seed, label, regions, n, attempt): its sixteen numbers of 16 bits say, in
     this order, number of keys, newest key, report type, risk, whether the onset is given, onset, traveler,
@@ -93,6 +95,19 @@ def decoy_keys(
     """The bytes of all keys of these decoy users: for an auditor who is shown the seed. Raises Malformed."""
     users = draw_decoys(seed, count, regions=regions, uploaded=uploaded, model=model)
     return frozenset(key.key_data for user in users for key in user.keys)
+
+
+def companion_draws(seed: bytes, regions: Collection[str]) -> Iterator[tuple[int, int]]:
+    """Numbers of 16 bits, two for each decoy user that is to be revoked beside a person, without end.
+
+    The first says how long after its upload, the second which of those there are. The first four bytes of
+    HMAC-SHA256(seed, label, regions, number), numbers from 0. Raises Malformed as `draw_decoys` does.
+    """
+    scope = _scope(seed, regions)
+    for number in count():
+        block = hmac.digest(seed, _COMPANION_LABEL + scope + number.to_bytes(4, "big"), "sha256")
+        day, place = _numbers(block[:4])
+        yield day, place
 
 
 def _scope(seed: bytes, regions: Collection[str]) -> bytes:

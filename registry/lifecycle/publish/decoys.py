@@ -5,7 +5,8 @@ in: drawn by region, what two feeds share would be people alone. Rows like any o
 tables, shelves, retention and revisions. Must never look at what a person uploaded, only at how many did.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import select
@@ -16,14 +17,21 @@ from registry.lifecycle.publish.policy import PublicationPolicy
 from registry.lifecycle.revise import revise_rows
 from registry.lifecycle.shelves import NOW, open_shelves, release_of
 from registry.models import Batch, DiagnosisKey, HealthAuthority, KeyRevision, Shelf, make_days
+from registry.models.batch import WITHOUT_MANIFEST
 from registry.models.feed import feeds
 from registry.models.key_day import day_of
 from registry.models.shelf import region_set_of, regions_of_set
-from registry.protocol.decoys import DecoyUser, decoy_count, draw_decoys, window_intervals
+from registry.protocol.decoys import (
+    DecoyUser,
+    companion_draws,
+    decoy_count,
+    draw_decoys,
+    window_intervals,
+)
 from registry.protocol.feeds import feeds_of
-from registry.protocol.intervals import interval_at
+from registry.protocol.intervals import INTERVALS_PER_DAY, interval_at
 from registry.protocol.keys import ReportType, TemporaryExposureKey
-from registry.protocol.population import MAX_REVISION_DAYS, DecoyPolicy, PopulationModel
+from registry.protocol.population import MAX_REVISION_DAYS, WHOLE, DecoyPolicy, PopulationModel
 from registry.protocol.recall import recall_tags
 
 _LOOK_BACK_SECONDS = (MAX_REVISION_DAYS + 2) * 86_400
@@ -43,7 +51,8 @@ def add_decoys(
 ) -> list[tuple[int, str]]:
     """Draw this window's decoy users and put their keys on shelves.
 
-    `batches` are those that go out, by region; `real` says how many people's keys do, by set of regions.
+    `batches` are those that go out, by region; `real` says of how many people who are in no file yet keys go
+    out, by set of regions. Decoys upload at any time since the last file of their set, as those people did.
     Returns the shelves, each with its set, that these keys leave from now; a key that is still valid waits on
     an open shelf, as a person's does. A set of which a region waits has none.
     """
@@ -55,7 +64,9 @@ def add_decoys(
         regions = regions_of_set(region_set)
         batch = batches[min(regions)]
         count = decoy_count(batch.seed, regions, real.get(region_set, 0), DecoyPolicy(policy.floor, model))
+        since = _gathered_since(session, batch, region_set, policy)
         batch.decoys = {**batch.decoys, region_set: count}
+        batch.decoys_since = {**batch.decoys_since, region_set: since}
         users = _users(batch, region_set, model)
         leaving += _store(session, users, region_set, origin, interval_at(batch.window_end))
     return leaving
@@ -66,47 +77,102 @@ def revise_decoys(session: Session, batches: Mapping[str, Batch], policy: Public
     model = policy.population
     if model is None:
         return
-    for region_set, _ in _served_sets(session, batches):
-        present = batches[min(regions_of_set(region_set))]
+    for region, present in batches.items():
         due = range(interval_at(present.window_start) + 1, interval_at(present.window_end) + 1)
-        for user in _earlier_users(session, present, region_set, model):
-            if user.revision is not None and user.revision.at in due:
-                _revise(session, user.revision.keys)
+        earlier = _earlier(session, present)
+        for region_set in sorted({region_set for batch in earlier for region_set in batch.decoys}):
+            regions = regions_of_set(region_set)
+            if min(regions) == region and regions <= batches.keys():
+                for user in _users_of(earlier, region_set, model):
+                    if user.revision is not None and user.revision.at in due:
+                        _revise(session, user.revision.keys)
 
 
 def group_revisions(session: Session, batches: Mapping[str, Batch], policy: PublicationPolicy) -> None:
     """Where revisions of fewer users than the floor wait, revoke decoy users until there are as many.
 
-    A person's keys change together: with nobody else's among them they would be told to be one person's.
+    A person's keys change together: with nobody else's among them they would be told to be one person's. So
+    decoys are taken as long after their upload as the model says that people are revised.
     """
     model = policy.population
     if model is None:
         return
-    waiting: dict[str, int] = {}
+    waiting = Counter[str]()
     for region_set, revisions in session.execute(
         select(Shelf.region_set, Shelf.revisions).where(Shelf.is_revision, Shelf.window_end.is_(None))
     ):
-        waiting[region_set] = waiting.get(region_set, 0) + revisions
-    for region_set, _ in _served_sets(session, batches):
-        if not waiting.get(region_set):
-            continue
-        lacking = policy.floor - waiting[region_set]
-        users = iter(_earlier_users(session, batches[min(regions_of_set(region_set))], region_set, model))
-        while lacking > 0 and (user := next(users, None)) is not None:
+        waiting[region_set] += revisions
+    for region_set, revisions in sorted(waiting.items()):
+        if revisions and regions_of_set(region_set) <= batches.keys():
+            batch = batches[min(regions_of_set(region_set))]
+            _revoke_some(session, batch, region_set, policy.floor - revisions, model)
+
+
+def _revoke_some(
+    session: Session, batch: Batch, region_set: str, lacking: int, model: PopulationModel
+) -> None:
+    """Revoke so many decoy users, or as many as the last week has that were never revised."""
+    present = interval_at(batch.window_end)
+    by_day: dict[int, list[DecoyUser]] = {day: [] for day in model.revision_delay_days.weights}
+    for user in _users_of(_earlier(session, batch), region_set, model):
+        # In which spell of 24 hours after its upload it would be revised now, counted as the model does.
+        by_day.get((present - user.uploaded - 1) // INTERVALS_PER_DAY + 1, []).append(user)
+    draws = companion_draws(batch.seed, regions_of_set(region_set))
+    while lacking > 0 and any(by_day.values()):
+        day, place = next(draws)
+        users = by_day[model.revision_delay_days.at(day)]
+        if users:
+            user = users.pop(place * len(users) // WHOLE)
             revoked = [replace(key, report_type=ReportType.REVOKED) for key in user.keys]
             lacking -= _revise(session, revoked)
 
 
 def _served_sets(session: Session, batches: Mapping[str, Batch]) -> list[tuple[str, _Origin]]:
-    """Every set of regions, within those of the batches, that an authority's keys may go out in."""
+    """Every set of regions, within those of the batches, that an authority's keys may go out in, and every
+    one that uploads wait in from before authorities or feeds were changed (`keep_sets_served`).
+    """
     stated = feeds(session)
     sets: dict[str, _Origin] = {}
-    for authority in session.scalars(select(HealthAuthority).order_by(HealthAuthority.id)):
+    authorities = session.scalars(select(HealthAuthority).order_by(HealthAuthority.id)).all()
+    for authority in authorities:
         for traveler in (False, True):
             regions = feeds_of(authority.regions, stated, traveler=traveler)
             if regions and set(regions) <= batches.keys():
                 sets.setdefault(region_set_of(regions), _Origin(authority.id, traveler))
+    waiting = select(Shelf.region_set).where(
+        Shelf.releasable_at == NOW, Shelf.is_revision.is_(False), Shelf.window_end.is_(None)
+    )
+    for region_set in session.scalars(waiting.distinct()):
+        if authorities and regions_of_set(region_set) <= batches.keys():
+            sets.setdefault(region_set, _Origin(authorities[0].id, traveler=False))
     return sorted(sets.items(), key=lambda item: item[0])
+
+
+def keep_sets_served(session: Session) -> None:
+    """Let each set of regions that keys may go out in now have decoy users once more, whatever becomes of it.
+
+    Called before authorities' regions or feeds are changed, in the same transaction: uploads that came since
+    the last file stay in the set that they came for, and whoever compares feeds would find nobody but them.
+    """
+    stated = feeds(session)
+    for authority in session.scalars(select(HealthAuthority).order_by(HealthAuthority.id)):
+        for traveler in (False, True):
+            regions = feeds_of(authority.regions, stated, traveler=traveler)
+            if regions:
+                open_shelves(session, region_set_of(regions), {NOW})
+
+
+def _gathered_since(session: Session, batch: Batch, region_set: str, policy: PublicationPolicy) -> int:
+    """Since when uploads of this set have waited for their file, unix seconds: since the last one's window.
+
+    For a set that had none yet, the last file of its first region; before any, one slot.
+    """
+    earlier = reversed(_earlier(session, batch))
+    ends = [(one.window_end, one.decoys) for one in earlier if one.decoys]
+    of_set = [end for end, decoys in ends if region_set in decoys]
+    any_file = [end for end, _ in ends]
+    slot = policy.slot_seconds or policy.window_seconds
+    return next(iter([*of_set, *any_file]), min(batch.window_start, batch.window_end - slot))
 
 
 def _users(batch: Batch, region_set: str, model: PopulationModel) -> list[DecoyUser]:
@@ -118,17 +184,16 @@ def _users(batch: Batch, region_set: str, model: PopulationModel) -> list[DecoyU
         batch.seed,
         count,
         regions=regions_of_set(region_set),
-        uploaded=window_intervals(batch.window_start, batch.window_end),
+        uploaded=window_intervals(batch.decoys_since[region_set], batch.window_end),
         model=model,
     )
 
 
-def _earlier_users(
-    session: Session, present: Batch, region_set: str, model: PopulationModel
-) -> Iterable[DecoyUser]:
-    """The decoy users of earlier batches whose keys may still be revised, oldest first."""
-    earlier = session.scalars(
+def _earlier(session: Session, present: Batch) -> Sequence[Batch]:
+    """The region's earlier batches whose decoy users may still be revised, oldest first."""
+    return session.scalars(
         select(Batch)
+        .options(WITHOUT_MANIFEST)
         .where(
             Batch.region == present.region,
             Batch.sequence < present.sequence,
@@ -136,7 +201,10 @@ def _earlier_users(
         )
         .order_by(Batch.sequence)
     ).all()
-    for batch in earlier:
+
+
+def _users_of(batches: Iterable[Batch], region_set: str, model: PopulationModel) -> Iterator[DecoyUser]:
+    for batch in batches:
         yield from _users(batch, region_set, model)
 
 

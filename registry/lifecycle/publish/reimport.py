@@ -34,6 +34,7 @@ from registry.models import (
     TrustFile,
     Withdrawal,
 )
+from registry.models.key_day import day_of, make_days
 from registry.models.shelf import region_set_of, regions_of_set
 from registry.protocol.checkpoint import Checkpoint
 from registry.protocol.index import EXPOSURES, number_in_name
@@ -227,7 +228,9 @@ def _bring_back_keys(session: Session, leaves: Sequence[Leaf], found: Found) -> 
     authority_id = session.scalars(select(HealthAuthority.id).order_by(HealthAuthority.id).limit(1)).first()
     if authority_id is None:
         return
-    for left in _left_together(leaves, found):
+    together = _left_together(leaves, found)
+    make_days(session, {day_of(key.end_interval_number) for left in together for key in left.keys})
+    for left in together:
         batches = select(Batch.id).where(
             Batch.window_end == left.window_end, Batch.region.in_(regions_of_set(left.region_set))
         )
@@ -308,6 +311,7 @@ def _put_revision(session: Session, shelf: Shelf, key: TemporaryExposureKey) -> 
         KeyRevision(
             key_data=key.key_data,
             shelf_id=shelf.id,
+            end_interval_number=key.end_interval_number,
             report_type=int(key.report_type),
             days_since_onset_of_symptoms=key.days_since_onset_of_symptoms,
         )

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from registry.lifecycle.publish.decoys import add_decoys, group_revisions, revise_decoys
 from registry.lifecycle.publish.policy import PublicationPolicy
+from registry.lifecycle.shelves import NOW
 from registry.models import Batch, BatchShelf, BatchState, DiagnosisKey, Receipt, Shelf, ShelfUpload
 from registry.models.batch import newest_batch
 from registry.models.diagnosis_key import newest_key_end
@@ -58,12 +59,10 @@ def seal_windows(session: Session, regions: Collection[str], *, policy: Publicat
         # Only now is it known whose batches go out; what is added to their shelves leaves with them.
         group_revisions(session, {region: batches[region] for region in publishing}, policy)
         leaving, publishing = _leaving(session, batches, policy)
-    made = add_decoys(
-        session,
-        {region: batches[region] for region in publishing},
-        {region_set: _uploads(leaving, region_set) for region_set in {one.region_set for one in leaving}},
-        policy,
-    )
+    fresh = Counter[str]()
+    for shelf in leaving:
+        fresh[shelf.region_set] += shelf.fresh_uploads
+    made = add_decoys(session, {region: batches[region] for region in publishing}, fresh, policy)
     shelves = dict([*((shelf.id, shelf.region_set) for shelf in leaving), *made])
     for shelf_id, region_set in shelves.items():
         session.execute(
@@ -118,6 +117,13 @@ class _Pending:
     def regions(self) -> frozenset[str]:
         return regions_of_set(self.region_set)
 
+    @property
+    def fresh_uploads(self) -> int:
+        """Of people who are in no file yet. Whoever's key an embargo kept back, or is revised, was counted
+        with an earlier one, and hides nobody who is new.
+        """
+        return 0 if self.is_revision or self.releasable_at != NOW else self.uploads
+
 
 def _leaving(
     session: Session, batches: Mapping[str, Batch], policy: PublicationPolicy
@@ -143,7 +149,7 @@ def _leaving(
 
 
 def _in_region(shelves: Sequence[_Pending], region: str) -> int:
-    """Of how many uploads there are keys for the region, at the least."""
+    """Of how many uploads there are keys for the region, at the least, whatever kept them until now."""
     sets = {shelf.region_set for shelf in shelves if region in shelf.regions}
     return sum(_uploads(shelves, region_set) for region_set in sets)
 

@@ -38,7 +38,7 @@ def decoys_of(batch: Batch, region_set: str = "XA") -> frozenset[bytes]:
         batch.seed,
         batch.decoys[region_set],
         regions=region_set.split(","),
-        uploaded=window_intervals(batch.window_start, batch.window_end),
+        uploaded=window_intervals(batch.decoys_since[region_set], batch.window_end),
         model=MODEL,
     )
 

@@ -73,6 +73,8 @@ def test_keys_that_were_retired_before_their_file_are_no_fault(stage: Publishing
     old, new = key_ending(NOON - 10 * 144, 1), key_ending(NOON - 144, 2)
     stage.collect([old, new])
     stage.publish()
-    stage.clock.advance(12 * DAY)
+    stage.clock.advance(DAY)
+    stage.publish()  # the day's file too
+    stage.clock.advance(11 * DAY)
     assert stage.retire().keys == 1
     assert {(one.fault, one.partial) for one in results(stage).values()} == {("", True)}

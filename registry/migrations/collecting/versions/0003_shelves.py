@@ -112,7 +112,8 @@ def _make_tables() -> None:
 
 
 def _expand() -> None:
-    op.add_column("batch", sa.Column("decoys", sa.JSON(), nullable=False, server_default="{}"))
+    for name in ("decoys", "decoys_since"):
+        op.add_column("batch", sa.Column(name, sa.JSON(), nullable=False, server_default="{}"))
     op.add_column(
         "export_file", sa.Column("format", sa.String(length=16), nullable=False, server_default="gaen-zip")
     )
