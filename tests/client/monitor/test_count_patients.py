@@ -21,7 +21,7 @@ from tests.counting.copied_padding import (
     ten_a_day,
 )
 from tests.counting.gate import COUNTS, END, START, files_of, honest
-from tests.counting.real_world import World, people
+from tests.counting.real_world import World, export, people
 
 POLICY = DecoyPolicy()
 SAMPLE = 40
@@ -273,7 +273,24 @@ def test_cut_keys_count_only_when_all_files_are_there_that_may_hold_them() -> No
     assert see(files[:1])[0].cut is None
     cut = see(files)[0].cut
     assert cut is not None
-    assert 2 <= cut <= 20
+    assert 2 <= sum(cut) <= 20
+    assert 0 not in cut
+
+
+def test_what_was_gathered_since_the_last_file_is_this_ones() -> None:
+    """Windows between had no file: whoever uploaded in them is in the next one's."""
+    chance = random.Random("gathered")
+    first = with_decoys(4, 12, chance)[0]
+    persons = people(World(cut_today=1.0, whole_today=0.0), 30, chance, start=END, end=END + 14_400)
+    keys = [key for person in persons for key in person.keys]
+    second = export(keys, start=END + 3 * 3600, end=END + 4 * 3600)
+    later = export([key for key in keys if key not in second.keys], start=END + 14_400, end=END + 28_800)
+    _, gathered, _ = see([first, second, later])
+    assert (gathered.window_start, gathered.since) == (END + 3 * 3600, END)
+    assert gathered.cut is not None
+    assert sum(gathered.cut) == 30
+    assert min(gathered.cut) > 5
+    assert sum(see([second, later])[0].cut or ()) < 20, "what is not known is not made up"
 
 
 def test_another_draw_beyond_the_floor_is_another_belief() -> None:
