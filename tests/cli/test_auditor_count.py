@@ -28,8 +28,8 @@ from registry.protocol.population import PopulationModel
 from tests.client.monitor.web import Web
 from tests.clock import FakeClock
 from tests.counting.copied_padding import file, in_file, round_robin, ten_a_day
-from tests.counting.gate import END, POLICY, START, files_of, honest
-from tests.counting.real_world import World, people
+from tests.counting.one_window import END, START, files_of, real_people, with_decoys
+from tests.counting.real_world import World
 
 
 def typed(*words: object, expect: int = 0) -> Result:
@@ -72,8 +72,8 @@ def compact(folder: Path, one: ExportFile) -> Path:
 def ours(tmp_path: Path) -> list[Path]:
     """Two feeds of a window with three people among decoys, and a later file."""
     chance = random.Random("ours")
-    persons = people(World(), 3, chance, start=START, end=END)
-    return written(tmp_path, files_of([*persons, *honest(POLICY)(bytes(32), 17, persons, chance)]))
+    persons = real_people(World(), 3, chance)
+    return written(tmp_path, files_of(with_decoys(persons, 17, bytes(32))))
 
 
 def test_every_method_is_told_with_what_it_rests_on(ours: list[Path]) -> None:
@@ -127,7 +127,7 @@ def test_the_policy_and_a_suspicion_are_read_from_files(ours: list[Path], tmp_pa
 
 def test_a_compact_file_is_read_as_the_zip_of_the_same_keys_and_not_counted_again(tmp_path: Path) -> None:
     chance = random.Random("both formats")
-    persons = people(World(tests={"likely": 1.0}), 9, chance, start=START, end=END)
+    persons = real_people(World(tests={"likely": 1.0}), 9, chance)
     _, window, later = files_of(persons)
     both = replace(later, keys=(*window.keys, *later.keys))
     assert both.revised_keys

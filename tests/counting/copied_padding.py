@@ -14,8 +14,8 @@ from math import gcd
 from registry.client.monitor.crowd import metadata_of
 from registry.protocol.export_file import ExportFile
 from registry.protocol.keys import TemporaryExposureKey
-from tests.counting.gate import END, START
-from tests.counting.real_world import World, export, people
+from tests.counting.one_window import END, START, real_people
+from tests.counting.real_world import World, export
 
 
 def round_robin(
@@ -73,7 +73,7 @@ def in_file(count: int, chance: random.Random) -> list[TemporaryExposureKey]:
     """The keys of so many people that leave with the window of their upload, of each a whole day's."""
     found: list[TemporaryExposureKey] = []
     while count:
-        (person,) = people(World(), 1, chance, start=START, end=END)
+        (person,) = real_people(World(), 1, chance)
         keys = export(person.keys, start=START, end=END).keys
         if any(key.end_interval_number <= START // 600 for key in keys):
             found += keys

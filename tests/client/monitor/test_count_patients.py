@@ -20,7 +20,7 @@ from tests.counting.copied_padding import (
     round_robin,
     ten_a_day,
 )
-from tests.counting.gate import COUNTS, END, START, files_of, honest
+from tests.counting.one_window import COUNTS, END, START, files_of, real_people, with_decoys
 from tests.counting.real_world import World, export, people
 
 POLICY = DecoyPolicy()
@@ -105,9 +105,9 @@ def test_unpadded_files_hold_as_many_people_as_traces() -> None:
 # ---------------------------------------------------------------- against whole decoy users
 
 
-def with_decoys(real: int, decoys: int, chance: random.Random) -> list[ExportFile]:
-    persons = people(World(), real, chance, start=START, end=END)
-    return files_of([*persons, *honest(POLICY)(chance.randbytes(32), decoys, persons, chance)])
+def among_decoys(real: int, decoys: int, chance: random.Random) -> list[ExportFile]:
+    persons = real_people(World(), real, chance)
+    return files_of(with_decoys(persons, decoys, chance.randbytes(32)))
 
 
 def a_day_of_windows(chance: random.Random) -> tuple[list[ExportFile], ExportFile]:
@@ -115,7 +115,7 @@ def a_day_of_windows(chance: random.Random) -> tuple[list[ExportFile], ExportFil
     length = END - START
     windows = [
         replace(
-            with_decoys(3, 12, chance)[0], start_timestamp=START + n * length, end_timestamp=END + n * length
+            among_decoys(3, 12, chance)[0], start_timestamp=START + n * length, end_timestamp=END + n * length
         )
         for n in range(3)
     ]
@@ -126,7 +126,7 @@ def a_day_of_windows(chance: random.Random) -> tuple[list[ExportFile], ExportFil
 def test_whole_users_in_all_feeds_leave_nothing_but_the_total() -> None:
     for trial in range(SAMPLE):
         chance = random.Random(f"whole {trial}")
-        found = count_patients(with_decoys(trial % 4, 18, chance), POLICY)[0]
+        found = count_patients(among_decoys(trial % 4, 18, chance), POLICY)[0]
         assert not found.is_given_away
         assert found.users[Method.MULTIPLICITIES] is None
         assert found.users[Method.DIFFERENCES] is None
@@ -136,7 +136,7 @@ def test_whole_users_in_all_feeds_leave_nothing_but_the_total() -> None:
 def test_feeds_that_share_keys_for_good_reason_give_nothing_away() -> None:
     """A nation's feed and a province's: the province's keys, decoys among them, are in both."""
     chance = random.Random("nested")
-    province, elsewhere = with_decoys(2, 14, chance)[0], with_decoys(5, 12, chance)[0]
+    province, elsewhere = among_decoys(2, 14, chance)[0], among_decoys(5, 12, chance)[0]
     nation = replace(province, region="XB", keys=(*province.keys, *elsewhere.keys))
     found = count(province, nation)
     assert found.users[Method.DIFFERENCES] == 16
@@ -145,7 +145,7 @@ def test_feeds_that_share_keys_for_good_reason_give_nothing_away() -> None:
 
 def test_a_file_twice_and_the_parts_of_a_window_are_one_window() -> None:
     chance = random.Random("parts")
-    whole = with_decoys(3, 12, chance)[0]
+    whole = among_decoys(3, 12, chance)[0]
     half = len(whole.keys) // 2
     parts = [
         replace(whole, keys=whole.keys[:half]),
@@ -188,7 +188,7 @@ def test_a_day_that_was_padded_with_other_keys_than_its_windows_gives_the_number
 
 
 def test_parts_of_a_window_beside_its_whole_are_not_made_anew() -> None:
-    whole = with_decoys(3, 12, random.Random("whole and parts"))[0]
+    whole = among_decoys(3, 12, random.Random("whole and parts"))[0]
     third = len(whole.keys) // 3
     parts = [
         replace(whole, keys=whole.keys[third * n : third * (n + 1) if n < 2 else None], end_timestamp=END + n)
@@ -199,7 +199,7 @@ def test_parts_of_a_window_beside_its_whole_are_not_made_anew() -> None:
 
 def test_keys_held_back_from_earlier_windows_are_not_taken_for_this_ones() -> None:
     chance = random.Random("held back")
-    now, later = count_patients(with_decoys(4, 12, chance), POLICY)
+    now, later = count_patients(among_decoys(4, 12, chance), POLICY)
     assert now.users[Method.CLASSES] == 16
     assert later.users[Method.CLASSES] == 0
 
@@ -236,7 +236,7 @@ def test_a_total_that_the_policy_does_not_allow_is_no_error() -> None:
 
 
 def test_without_a_suspicion_likeness_says_no_more_than_the_policy() -> None:
-    batch = see(with_decoys(3, 15, random.Random("likeness")))[0]
+    batch = see(among_decoys(3, 15, random.Random("likeness")))[0]
     model = stated(POLICY.model)
     found = by_likeness(batch, POLICY, model, model)
     assert found == pytest.approx(by_policy(18, POLICY))
@@ -247,9 +247,8 @@ def test_people_who_are_unlike_the_decoys_can_be_told_by_whoever_knows_them() ->
     """The price of a model that is wrong: 12 of 24 users have an onset a fortnight ago."""
     chance = random.Random("unlike")
     world = World(onset_shape=400, onset_scale=0.03, onset_unknown=0)
-    persons = people(world, 12, chance, start=START, end=END)
-    files = files_of([*persons, *honest(POLICY)(chance.randbytes(32), 12, persons, chance)])
-    training = [see(files_of(people(world, 50, chance, start=START, end=END)))[0] for _ in range(4)]
+    files = files_of(with_decoys(real_people(world, 12, chance), 12, chance.randbytes(32)))
+    training = [see(files_of(real_people(world, 50, chance)))[0] for _ in range(4)]
     suspicions = Suspicions(real_users=learned(training))
     found = count_patients(files, POLICY, suspicions)[0]
     assert abs(found.users[Method.LIKELIHOOD] - 12) <= 1
@@ -259,7 +258,7 @@ def test_people_who_are_unlike_the_decoys_can_be_told_by_whoever_knows_them() ->
 
 def test_what_is_learned_from_many_users_is_what_the_model_states() -> None:
     chance = random.Random("learning")
-    batches = [see(with_decoys(0, 60, chance))[0] for _ in range(30)]
+    batches = [see(among_decoys(0, 60, chance))[0] for _ in range(30)]
     found, model = learned(batches), stated(POLICY.model)
     assert found.cut == pytest.approx(model.cut, abs=0.05)
     for mine, theirs in ((found.lags, model.lags), (found.oldest, model.oldest), (found.kinds, model.kinds)):
@@ -269,7 +268,7 @@ def test_what_is_learned_from_many_users_is_what_the_model_states() -> None:
 
 
 def test_cut_keys_count_only_when_all_files_are_there_that_may_hold_them() -> None:
-    files = with_decoys(5, 25, random.Random("cut"))
+    files = among_decoys(5, 25, random.Random("cut"))
     assert see(files[:1])[0].cut is None
     cut = see(files)[0].cut
     assert cut is not None
@@ -280,7 +279,7 @@ def test_cut_keys_count_only_when_all_files_are_there_that_may_hold_them() -> No
 def test_what_was_gathered_since_the_last_file_is_this_ones() -> None:
     """Windows between had no file: whoever uploaded in them is in the next one's."""
     chance = random.Random("gathered")
-    first = with_decoys(4, 12, chance)[0]
+    first = among_decoys(4, 12, chance)[0]
     persons = people(World(cut_today=1.0, whole_today=0.0), 30, chance, start=END, end=END + 14_400)
     keys = [key for person in persons for key in person.keys]
     second = export(keys, start=END + 3 * 3600, end=END + 4 * 3600)
