@@ -93,7 +93,7 @@ def test_whoever_is_revoked_beside_a_person_was_in_the_files_as_short_a_time(sta
     stage.clock.advance(DAY)
     person = key_ending(ended, 1)
     stage.revise(person, ReportType.REVOKED)
-    hours(stage, 4)
+    stage.publish(policy=POLICY)
     published = {key.key_data: file.end_timestamp for file in stage.files() for key in file.keys}
     revoked = [
         key.key_data for key in stage.files()[-1].revised_keys if key.report_type == ReportType.REVOKED
