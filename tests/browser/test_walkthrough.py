@@ -81,7 +81,7 @@ def test_the_walk_of_the_readme_ends_at_an_orange_card(desk: Desk, chromium: Bro
             desk.registry.wait_until(desk.registry.file_names)
         elif command.endswith("upload"):
             said = desk.type(command, f"{a_code_from_the_portal(desk, chromium)}\ny\n")
-            assert "14" in said
+            assert "Keys taken in: 15." in said, "of fourteen days and of today"
         elif command.endswith("card"):
             cards.append(desk.type(command))
         else:
