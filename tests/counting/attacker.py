@@ -33,10 +33,12 @@ LIKENESS = "likeness"
 BITES = "methods-that-bite"
 """And how many of the methods that count copies or compare feeds find anything at all."""
 LATE = "cut-late"
-"""And how many more users cut a key short in the second half of the time gathered than in the first."""
+"""And how many more users cut a key short in the second half of the time gathered than in the first, in
+standard errors."""
 CONFIRMED = "confirmed-later"
 """And how many of the window's users come again as confirmed."""
 
+SIGNS = (LIKENESS, BITES, LATE, CONFIRMED)
 ESTIMATES = (*(method.word for method in Method), INFORMED)
 
 TRAINING_WINDOWS, TRAINING_USERS = 40, 60
@@ -91,6 +93,10 @@ class Attacker:
         revised = [key for file in files for key in file.revised_keys]
         found = {}
         for asked in windows:
+            if asked.end not in seen_windows:
+                # Where nobody uploads and no decoy is drawn there is no file, and nobody to be counted.
+                found[asked.end] = dict.fromkeys((*ESTIMATES, *SIGNS), 0.0)
+                continue
             window = seen_windows[asked.end]
             users = dict(counted.by(asked.prior)[asked.end])
             users[Method.DIFFERENCES] = compared[asked.end][Method.DIFFERENCES]
@@ -102,7 +108,7 @@ class Attacker:
                 BITES: sum(
                     users[method] is not None for method in (Method.MULTIPLICITIES, Method.DIFFERENCES)
                 ),
-                LATE: late - early,
+                LATE: (late - early) / max(1, late + early) ** 0.5,
                 CONFIRMED: _revised_users(window, revised, ReportType.CONFIRMED_TEST),
             }
         return found

@@ -20,7 +20,7 @@ from registry.protocol.population import Distribution, NewestKey, PopulationMode
 from tests.counting.real_world import Person
 
 Change = Callable[[list[DecoyUser], Sequence[Person], random.Random], list[DecoyUser]]
-"""From drawn users, the people of the same file and chance to users that go out. Honest ones do nothing."""
+"""From drawn users, the people of the same file and chance to users that go out. Honest: nothing done."""
 
 
 @dataclass(frozen=True)

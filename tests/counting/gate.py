@@ -22,7 +22,7 @@ from registry.client.monitor.count_patients import Method
 from registry.client.monitor.mixture import Posterior
 from registry.protocol.export_file import ExportFile
 from registry.protocol.population import WHOLE, DecoyPolicy
-from tests.counting.attacker import BITES, CONFIRMED, ESTIMATES, LATE, LIKENESS, Asked, Attacker
+from tests.counting.attacker import ESTIMATES, SIGNS, Asked, Attacker
 from tests.counting.crippled_decoys import Decoys
 from tests.counting.history import NATION, SETS, Gathered, History, play, twin_of
 from tests.counting.one_window import POLICY
@@ -33,7 +33,8 @@ EXCESS = "total-beyond-floor"
 
 NAMES = (
     *(name for name in ESTIMATES if name != Method.REVISED.word),
-    *(LIKENESS, BITES, LATE, CONFIRMED, EXCESS),
+    *SIGNS,
+    EXCESS,
 )
 
 MOST_DEVIATION = 4.5

@@ -2,8 +2,8 @@
 
 Two feeds: a province's, and its nation's, which holds the province's keys and those of everybody else. People
 upload at any moment, come again with other results, and leave keys behind that wait for their embargo; so
-every file holds something of earlier slots. The registry's own code puts keys on shelves, seals, makes, checks,
-signs and stores. What changes no window's file is left out: log, indexes, days' files, what phones are told.
+every file holds something of earlier slots. The registry's own code puts keys on shelves, seals, makes files,
+signs and stores them. What changes no window's file is left out: log, indexes, days' files.
 """
 
 import random
@@ -44,8 +44,11 @@ NATION, PROVINCE = "XA", "XA-01"
 SETS = {NATION: (NATION,), PROVINCE: (NATION, PROVINCE)}
 """Where keys go that are certified in the nation and in the province, by the feed that tells them apart."""
 
+HELD = PublicationPolicy(HOUR, SLOT, floor=1_000_000)
+"""Nothing goes out but at the end of a slot."""
+
 BEFORE, AFTER = 7, 3
-"""Slots before those that are looked at, so that there are keys of earlier days; and after, until all is out."""
+"""Slots before those that are looked at, so that there are keys of earlier days; after, until all is out."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +134,11 @@ def twin_of(history: History, world: World, chance: random.Random) -> History:
                 stage.expect(person, one.place)
         for end in ends:
             list(stage.live_until(end))
-            places = {one.place for one in history.gathered if one.end == end}
-            stage.publish(end, {region for place in places for region in SETS[place]})
+            going = {feed for one in history.gathered if one.end == end for feed in SETS[one.place]}
+            stage.publish(end, going)
+            if waiting := {NATION, PROVINCE} - going:
+                # Its window ends too, so that feeds have the same windows, and its keys wait.
+                stage.publish(end, waiting, HELD)
     return History(stage.files, history.gathered, history.looked_at)
 
 
@@ -181,10 +187,12 @@ class _Stage:
             rows = [session.get_one(DiagnosisKey, key.key_data) for key in person.revised]
             revise_rows(session, list(zip(rows, person.revised, strict=True)))
 
-    def publish(self, end: int, regions: Collection[str]) -> Mapping[str, int]:
+    def publish(
+        self, end: int, regions: Collection[str], policy: PublicationPolicy | None = None
+    ) -> Mapping[str, int]:
         """As the publisher does at `end`; how many decoy users were drawn, by place that has a file."""
         self.clock.now = end
-        stage, policy = self._publishing, self._policy
+        stage, policy = self._publishing, policy or self._policy
         keys = ExportKeys(
             {(key.key_id, key.key_version): load_public_key(key.public_key_pem) for key in stage.signers},
             stage.signers,

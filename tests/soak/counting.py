@@ -3,8 +3,8 @@
 import random
 
 from registry.client.monitor.count_patients import count_patients
-from tests.counting.copied_padding import COPYING, are_copied_enough, are_told_apart, file, in_file
 from tests.counting.attacker import INFORMED
+from tests.counting.copied_padding import COPYING, are_copied_enough, are_told_apart, file, in_file
 from tests.counting.gate import run, verdict
 from tests.counting.one_window import COUNTS, POLICY
 from tests.counting.real_world import World
