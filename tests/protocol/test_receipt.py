@@ -14,13 +14,13 @@ from registry.protocol.certificate import VerificationCertificate
 from registry.protocol.encoding import encode_base64
 from registry.protocol.receipt import (
     Receipt,
+    all_receipt_leaves,
     attestation_commitment,
     commitment,
     decode_receipt,
     decoy_commitment,
     encode_receipt,
     padded_count,
-    receipt_leaves,
     receipt_of,
     receipt_salt,
     receipts_root,
@@ -131,12 +131,12 @@ def test_leaves_are_a_multiple_of_sixteen_and_never_none(real: int, leaves: int)
 def test_leaves_hold_every_real_one_among_decoys_in_an_order_that_tells_nothing(
     real: set[bytes], seed: bytes
 ) -> None:
-    leaves = receipt_leaves(sorted(real, reverse=True), seed)
+    leaves = all_receipt_leaves(sorted(real, reverse=True), seed)
     assert len(leaves) == padded_count(len(real))
     assert list(leaves) == sorted(set(leaves))
     decoys = {decoy_commitment(seed, number) for number in range(len(leaves) - len(real))}
     assert set(leaves) - decoys == real, "the seed tells decoys from real ones, and nothing else does"
-    assert leaves == receipt_leaves(list(real), seed)
+    assert leaves == all_receipt_leaves(list(real), seed)
 
 
 def test_decoys_come_of_the_seed_and_their_number() -> None:
@@ -150,11 +150,11 @@ def test_decoys_come_of_the_seed_and_their_number() -> None:
 )
 def test_what_is_no_commitment_or_seed_is_refused(real: list[bytes], seed: bytes) -> None:
     with pytest.raises(Malformed):
-        receipt_leaves(real, seed)
+        all_receipt_leaves(real, seed)
 
 
 def test_the_root_is_that_of_the_rfcs_tree() -> None:
-    leaves = receipt_leaves([b"r" * 32], SEED)
+    leaves = all_receipt_leaves([b"r" * 32], SEED)
     level = [hashlib.sha256(b"\0" + leaf).digest() for leaf in leaves]
     while len(level) > 1:
         pairs = zip(level[::2], level[1::2], strict=True)
