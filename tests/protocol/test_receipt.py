@@ -21,6 +21,7 @@ from registry.protocol.receipt import (
     decoy_commitment,
     encode_receipt,
     padded_count,
+    receipt_leaves,
     receipt_of,
     receipt_salt,
     receipts_root,
@@ -137,6 +138,31 @@ def test_leaves_hold_every_real_one_among_decoys_in_an_order_that_tells_nothing(
     decoys = {decoy_commitment(seed, number) for number in range(len(leaves) - len(real))}
     assert set(leaves) - decoys == real, "the seed tells decoys from real ones, and nothing else does"
     assert leaves == all_receipt_leaves(list(real), seed)
+
+
+@given(st.sets(HASHES, max_size=40), st.integers(min_value=0, max_value=20))
+def test_leaves_come_one_by_one_as_they_would_in_one_go(real: set[bytes], decoy_users: int) -> None:
+    leaves = receipt_leaves(iter(sorted(real)), len(real), SEED, decoy_users=decoy_users)
+    assert tuple(leaves) == all_receipt_leaves(real, SEED, decoy_users=decoy_users)
+
+
+@pytest.mark.parametrize(
+    ("real", "count", "why"),
+    [
+        ([b"b" * 32, b"a" * 32], 2, "out of its order"),
+        ([b"a" * 32, b"a" * 32], 2, "twice"),
+        ([decoy_commitment(SEED, 3)], 1, "twice"),
+        ([b""], 1, "32 bytes"),
+        ([b"a" * 33], 1, "32 bytes"),
+        ([b"a" * 32], 2, "1 receipts' commitments, where 2"),
+        ([b"a" * 32, b"b" * 32], 1, "2 receipts' commitments, where 1"),
+    ],
+)
+def test_commitments_that_are_not_as_they_were_announced_are_refused(
+    real: list[bytes], count: int, why: str
+) -> None:
+    with pytest.raises(Malformed, match=why):
+        list(receipt_leaves(iter(real), count, SEED))
 
 
 def test_decoys_come_of_the_seed_and_their_number() -> None:
