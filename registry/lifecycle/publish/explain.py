@@ -15,7 +15,7 @@ from registry.errors import Malformed
 from registry.lifecycle.publish.policy import PublicationPolicy
 from registry.models import Batch, BatchShelf, DiagnosisKey, ExportFile, KeyRevision, Receipt, Shelf
 from registry.protocol.export_file import read_zip
-from registry.protocol.index import EXPOSURES, GAEN_ZIP
+from registry.protocol.index import EXPOSURES, GAEN_ZIP, manifest_path
 from registry.protocol.intervals import EMBARGO_INTERVALS, seconds_at
 from registry.protocol.manifest import decode_manifest
 from registry.storage import Storage
@@ -128,11 +128,6 @@ def _publication(
     path = next(iter(paths), None) if key_data is None or len(paths) == 1 else None
     if path is None and key_data is not None:
         path = _file_with(storage, paths, key_data, is_revision)
-    signers: tuple[str, ...] = ()
-    if batch.manifest is not None:
-        for file in decode_manifest(batch.manifest).files:
-            if file.path == path:
-                signers = tuple(f"{key_id} {version}" for key_id, version in file.signing_keys)
     return Publication(
         region=batch.region,
         sequence=batch.sequence,
@@ -140,8 +135,22 @@ def _publication(
         end=batch.window_end,
         state="withdrawn" if batch.is_withdrawn else batch.state,
         path=path,
-        signers=signers,
+        signers=_signers(storage, batch, path),
         log_number=batch.log_number,
+    )
+
+
+def _signers(storage: Storage, batch: Batch, path: str | None) -> tuple[str, ...]:
+    """Who signed the batch's file, by its manifest; nobody where that is gone or damaged."""
+    if batch.manifest_sha256 is None:
+        return ()
+    try:
+        content = storage.read(manifest_path(batch.region, batch.manifest_sha256.hex()))
+        files = decode_manifest(content or b"").files
+    except Malformed:
+        return ()
+    return tuple(
+        f"{key_id} {version}" for file in files if file.path == path for key_id, version in file.signing_keys
     )
 
 

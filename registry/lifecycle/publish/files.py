@@ -196,12 +196,12 @@ def _store_compact(storage: Storage, contents: Contents, keys: ExportKeys) -> Ma
         file.seek(0)
         # A crash in here leaves no file, or the whole file under its name, which the next run adopts below.
         if storage.put_new_file(f"{EXPOSURES}/{name}", file):
-            digest, size = _digest(file)
+            digest, size = digest_and_size(file)
         else:
             there = storage.open_file(f"{EXPOSURES}/{name}")
             with _found(there, name) as lying:
                 signed_by = _adopted(name, lambda: _check_compact(lying, header, contents, keys.registered))
-                digest, size = _digest(lying)
+                digest, size = digest_and_size(lying)
     return ManifestFile(
         path=name,
         sha256=digest,
@@ -236,7 +236,8 @@ def _check_rows(found: Iterable[KeyRows], wanted: KeySpool) -> None:
         raise Malformed("the file does not hold all keys of its batch")
 
 
-def _digest(file: BinaryIO) -> tuple[str, int]:
+def digest_and_size(file: BinaryIO) -> tuple[str, int]:
+    """SHA-256 in hex and bytes of the whole file, read in pieces."""
     file.seek(0)
     digest, size = sha256(), 0
     while piece := file.read(PIECE_BYTES):

@@ -187,7 +187,7 @@ def _bring_back_batch(session: Session, year: int, number: int, leaf: BatchLeaf,
         newest_key_end=what.newest_key_end,
         salt=what.salt,
         seed=b"",  # known to the lost database alone
-        manifest=what.manifest,
+        manifest_sha256=leaf.manifest if what.has_manifest else None,
         log_year=year,
         log_number=number,
     )
