@@ -14,8 +14,9 @@ from sqlalchemy.orm import Session, sessionmaker
 from registry.app import check_folder, publication_policy
 from registry.cli.faults import told_plainly
 from registry.config import Settings, read_settings
+from registry.lifecycle.publish.comparing import Rebuilt
 from registry.lifecycle.publish.explain import Explanation, Publication, Stay, explain
-from registry.lifecycle.publish.rebuild import Rebuilt, rebuild_all
+from registry.lifecycle.publish.rebuild import rebuild_all
 from registry.models import open_database
 from registry.public_files import public_storage
 
@@ -59,7 +60,7 @@ def why(name: str, as_json: bool) -> None:
 def republish(check: bool) -> None:  # without it click refuses: there is nothing else to do
     """Make every published file once more from the rows and compare it, byte for byte, with the one there.
 
-    Exit code 1 if one differs.
+    Its signatures are verified, and it must be the file that is on record. Exit code 1 if one differs.
     """
     settings = read_settings()
     check_folder(settings)
@@ -67,7 +68,7 @@ def republish(check: bool) -> None:  # without it click refuses: there is nothin
     faults = [one for one in results if one.fault]
     for one in faults:
         click.echo(f"{one.path} {one.fault}")
-    partial = sum(one.partial for one in results)
+    partial = sum(one.partial and not one.fault for one in results)
     note = f", {partial} of them as far as their keys are kept" if partial else ""
     click.echo(f"{len(results) - len(faults)} of {len(results)} files are what the rows make{note}.")
     if faults:
@@ -84,7 +85,7 @@ def _rebuilt(settings: Settings) -> list[Rebuilt]:
                 sessionmaker(open_database(settings.collecting_database_url)),
                 public_storage(settings),
                 policy=publication_policy(settings),
-                now=time.time(),
+                clock=time.time,
                 progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
         )
