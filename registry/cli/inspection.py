@@ -46,7 +46,7 @@ def why(name: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(None if found is None else asdict(found)))
     elif found is not None:
-        for line in _explained(found):
+        for line in explained(found):
             click.echo(line)
     if found is None:
         raise click.ClickException(
@@ -101,10 +101,21 @@ def _read_name(name: str) -> bytes:
     return content
 
 
-def _explained(found: Explanation) -> list[str]:
+def explained(found: Explanation) -> list[str]:
+    """The same in words, a line each."""
     if not found.stays:
         return [f"This {found.what} goes out nowhere: no region takes it, or it was taken back in time."]
-    return [line for stay in found.stays for line in _stay(found.what, stay)]
+    lines = [line for stay in found.stays for line in _stay(found.what, stay)]
+    if found.receipt_window is not None:
+        region, sequence = found.receipt_window
+        lines.append(f"Its receipt went with window {sequence} of {region}.")
+    if found.what == "upload":
+        lines += [
+            "Which keys are this upload's is kept nowhere: this is of the first of them, as they came.",
+            "If they were recalled in time, they are in no file. Keys that were valid still leave later,",
+            "by themselves: ask for one of them by its SHA-256.",
+        ]
+    return lines
 
 
 def _stay(what: str, stay: Stay) -> list[str]:
@@ -112,21 +123,32 @@ def _stay(what: str, stay: Stay) -> list[str]:
     lines = [f"{subject} is for {', '.join(stay.regions)}."]
     if stay.embargo_ends is not None:
         lines.append(f"  Its embargo ends, or ended, at {_time(stay.embargo_ends)}.")
+    whose = "Its first keys wait: they leave" if what == "upload" else "It waits: it leaves"
     if stay.earliest is not None and stay.latest is not None:
         lines.append(
-            f"  It waits: it leaves at {_time(stay.earliest)} if there are enough uploads by then, and at "
+            f"  {whose} at {_time(stay.earliest)} if there are enough uploads by then, and at "
             f"{_time(stay.latest)} in any case."
         )
-    return lines + [line for one in stay.publications for line in _published(one)]
+    if what == "upload" and stay.publications:
+        lines.append("  Its first keys left, or were to leave, in")
+    return lines + [line for one in stay.publications for line in _published(what, one)]
 
 
-def _published(one: Publication) -> list[str]:
+def _published(what: str, one: Publication) -> list[str]:
     lines = [
         f"  {one.region}: window {one.sequence}, {_time(one.start)} to {_time(one.end)}, {one.state}"
         + ("" if one.log_number is None else f", leaf {one.log_number} of the log")
     ]
-    if one.path is not None:
-        lines.append(f"    in {one.path}" + (f", signed by {', '.join(one.signers)}" if one.signers else ""))
+    if what == "upload":
+        where = {0: "in no file: there is none", 1: "in this file, unless recalled:"}
+        some = f"in some of these {len(one.files)} files, unless recalled:"
+        lines.append(f"    {where.get(len(one.files), some)}")
+    for file in one.files:
+        lines.append(
+            ("      " if what == "upload" else "    in ")
+            + file.path
+            + (f", signed by {', '.join(file.signers)}" if file.signers else "")
+        )
     return lines
 
 
