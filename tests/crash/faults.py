@@ -10,7 +10,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from itertools import count
 from typing import Any, BinaryIO, TypeVar
 
@@ -22,15 +21,17 @@ from registry.errors import PublishingFailed
 from registry.models import open_database
 from registry.storage import Storage
 
-STEP = int(os.environ.get("REGISTRY_SOAK_STEP", "40"))
+STEP = int(os.environ.get("REGISTRY_SOAK_STEP", "60"))
 """Of each kind of call, every so many is spoilt, and one at the least. 1: every single call."""
 
 STORING = frozenset({"put_new", "put_new_file", "replace", "read", "names"})
 """Kinds of storage calls that a publish makes. (Only retirement deletes.)"""
-DATABASE = frozenset({"BEGIN", "SELECT", "INSERT", "INSERT many", "UPDATE", "UPDATE many", "commit"})
+DATABASE = frozenset(
+    {"BEGIN", "SELECT", "INSERT", "INSERT many", "UPDATE", "UPDATE many", "DELETE", "commit"}
+)
 """Kinds of database calls that a publish makes on SQLite. "many": one call for several rows."""
-ON_POSTGRESQL = DATABASE - {"BEGIN"} | {"COPY"}
-"""The driver begins transactions by itself there, and keys are read by COPY."""
+ON_POSTGRESQL = DATABASE - {"BEGIN"} | {"COPY", "LOCK", "CREATE", "ALTER"}
+"""The driver begins transactions by itself there, keys are read by COPY, and each day's lie in a table."""
 
 T = TypeVar("T")
 
@@ -186,17 +187,6 @@ def faulty_database(url: str) -> Iterator[FaultyDatabase]:
         engine.dispose()
 
 
-@dataclass(frozen=True)
-class Spoilt:
-    """What `spoil_calls` went through."""
-
-    calls: Counter[str]
-    """How many calls of each kind an ordinary run makes."""
-    met: Counter[str]
-    """How many of each kind were spoilt."""
-    runs: int
-
-
 def spoil_calls(
     run: Callable[[Faults], object],
     prepare: Callable[[int], None],
@@ -205,15 +195,15 @@ def spoil_calls(
     way: float,
     done: bool,
     dead: bool,
-) -> Spoilt:
+) -> tuple[Counter[str], int]:
     """Prepare, run with a fault at a call, mend; the same with another call, kind by kind.
 
-    Of each kind every `STEP`th call, of those that an ordinary run makes; with a `STEP` of 1 until a run has
-    none left, however many. `way`, from 0 to less than 1, says where in the first `STEP` to begin, so that
-    other ways spoil other calls.
+    Of each kind every `STEP`th call, up to as many as any of the runs made, and one at the least. `way`, from
+    0 to less than 1, says where in the first `STEP` to begin, so that other ways spoil other calls. Returns
+    how many calls of each kind were spoilt, and how many runs there were.
     """
     runs = count(1)
-    met = Counter[str]()
+    calls, met = Counter[str](), Counter[str]()
 
     def once(faults: Faults) -> bool:
         prepare(next(runs))
@@ -222,21 +212,23 @@ def spoil_calls(
         except (Failed, Dead, PublishingFailed):
             assert faults.met
         mend()
+        calls.update(faults.calls - calls)
         return faults.met
 
     # Only the second finds a past: keys to revise and to recall, a day to make a file of.
     once(Faults())
-    ordinary = Faults()
-    once(ordinary)
-    for kind, calls in sorted(ordinary.calls.items()):
-        at = 1 + int(way * min(STEP, calls))
-        while STEP == 1 or at <= calls:
+    calls.clear()
+    once(Faults())
+    through = set[str]()
+    while left := calls.keys() - through:
+        kind = min(left)
+        through.add(kind)
+        at = 1 + int(way * min(STEP, calls[kind]))
+        while at <= calls[kind]:
             if once(Faults(kind, at, done=done, dead=dead)):
                 met[kind] += 1
-                at += STEP
-            elif met[kind] or at == 1:
-                break
-            else:
-                # Some runs make fewer of them; one at the least is to be spoilt.
-                at //= 2
-    return Spoilt(ordinary.calls, met, next(runs) - 1)
+            elif not met[kind] and at > 1:
+                at //= 2  # not every run makes as many
+                continue
+            at += STEP
+    return met, next(runs) - 1

@@ -118,7 +118,7 @@ class Story:
         self.stage.publish(regions=REGIONS, policy=POLICY, holder="second")
         self.onlooker.look()
         self._mended += 1
-        if self._mended % 4 == 0:
+        if self._mended % 8 == 0:
             # Or there would be hundreds of files to look at. Only now: a day's file is made of keys that are
             # still there.
             self.stage.retire(policy=POLICY)

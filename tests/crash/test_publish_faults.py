@@ -2,7 +2,7 @@
 
 Each call is once not done, and once done but reported as failed; the process is dead from that call on, or
 lives on and tidies up. Whatever it was, the next run mends it. The suite spoils a sample: of each kind of
-call every fortieth and one at the least, others in each way and on each database; `make soak` spoils all.
+call every sixtieth and one at the least, others in each way and on each database; `make soak` spoils all.
 """
 
 from collections.abc import Iterator
@@ -99,11 +99,11 @@ def test_publishing_mends_a_fault_at_any_call(
         story.mend()
 
     way = way_of(backend, done=done, dead=dead)
-    spoilt = spoil_calls(run, story.prepare, mend, way=way, done=done, dead=dead)
-    story.end(spoilt.runs)
+    spoilt, runs = spoil_calls(run, story.prepare, mend, way=way, done=done, dead=dead)
+    story.end(runs)
     kinds = STORING | (ON_POSTGRESQL if backend == "postgresql" else DATABASE) | {"witness"}
-    assert set(spoilt.met) == set(spoilt.calls) >= kinds
-    assert spoilt.met.total() >= spoilt.calls.total() // STEP > 200 // STEP
+    assert set(spoilt) >= kinds
+    assert spoilt.total() > 200 // STEP
     assert len(story.onlooker.log.years()) > 1
 
 
@@ -141,6 +141,6 @@ def test_retiring_mends_a_fault_at_any_call(
         assert not [name for name in stage.storage.names("") if name.endswith(".zip")]
 
     way = way_of(backend, done=done, dead=True)
-    spoilt = spoil_calls(run, prepare, mend, way=way, done=done, dead=True)
-    assert set(spoilt.met) == set(spoilt.calls) >= {"SELECT", "DELETE", "UPDATE", "commit", "delete"}
-    assert spoilt.met.total() >= spoilt.calls.total() // STEP > 15 // STEP
+    spoilt, _ = spoil_calls(run, prepare, mend, way=way, done=done, dead=True)
+    assert set(spoilt) >= {"SELECT", "DELETE", "UPDATE", "commit", "delete"}
+    assert spoilt.total() > 100 // STEP

@@ -5,6 +5,7 @@ The database is SQLite: it is the bucket that is on trial here. The suite spoils
 """
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
@@ -29,7 +30,6 @@ from tests.crash.faults import (
     Faults,
     FaultyDatabase,
     FaultyStorage,
-    Spoilt,
     faulty_database,
     spoil_calls,
 )
@@ -147,11 +147,11 @@ def test_two_publishers_on_one_database_and_bucket_leave_one_truth(stage: Publis
     stage.check_agreement()
 
 
-def check(spoilt: Spoilt, story: Story) -> None:
+def check(spoilt: Counter[str], runs: int, story: Story) -> None:
     """That calls of every kind were spoilt, and have come to nothing."""
-    story.end(spoilt.runs)
-    assert set(spoilt.met) == set(spoilt.calls) >= STORING | DATABASE
-    assert spoilt.met.total() >= spoilt.calls.total() // STEP > 200 // STEP
+    story.end(runs)
+    assert set(spoilt) >= STORING | DATABASE
+    assert spoilt.total() > 200 // STEP
 
 
 @pytest.mark.parametrize("done", [False, True], ids=["failed-before", "failed-after"])
@@ -178,7 +178,7 @@ def test_publishing_mends_a_failure_of_any_call(
         faulty.cut()
         story.mend()
 
-    check(spoil_calls(run, story.prepare, mend, way=done / 4, done=done, dead=False), story)
+    check(*spoil_calls(run, story.prepare, mend, way=done / 4, done=done, dead=False), story)
 
 
 @pytest.mark.parametrize("done", [False, True], ids=["killed-before", "killed-after"])
@@ -193,7 +193,7 @@ def test_publishing_mends_a_kill_at_any_call(
     def run(faults: Faults) -> None:
         killed.run(faults, stage.clock())
 
-    check(spoil_calls(run, story.prepare, story.mend, way=(2 + done) / 4, done=done, dead=True), story)
+    check(*spoil_calls(run, story.prepare, story.mend, way=(2 + done) / 4, done=done, dead=True), story)
 
 
 def test_a_store_that_dies_in_mid_publish_loses_nothing(make_stage: Stage) -> None:
