@@ -3,7 +3,8 @@
 Reads files alone and asks nobody. A figure here is a guess; that content gives padding away is a fault.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from io import BytesIO
 from pathlib import Path
 
 import click
@@ -14,9 +15,13 @@ from registry.client.monitor.count_patients import Method, Suspicions, WindowCou
 from registry.client.monitor.faults import Fault, FaultKind
 from registry.client.monitor.mixture import stated
 from registry.client.monitor.moments import utc
+from registry.client.verify import MAX_COMPACT_KEYS
 from registry.errors import Malformed
+from registry.protocol.compact_file import MAGIC, open_compact
 from registry.protocol.encoding import decode_json_object
 from registry.protocol.export_file import ExportFile, read_zip
+from registry.protocol.key_rows import KeyRows, temporary_exposure_keys
+from registry.protocol.keys import TemporaryExposureKey
 from registry.protocol.population import DecoyPolicy, PopulationModel, decode_decoy_policy
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -46,7 +51,8 @@ def count_patients_command(
 ) -> None:
     """Estimate how many real people are in the export FILEs, by every published method.
 
-    Name all that is at hand: the same window from several feeds, a window that was made twice, later windows.
+    Zips, compact files, files of days: name all that is at hand, the same window from several feeds, a window
+    that was made twice, later windows. What stands in several of them counts once.
     Ends with 21 if the content of a file tells padding from people.
     """
     exports = [_read(path) for path in files]
@@ -66,10 +72,28 @@ def count_patients_command(
 
 
 def _read(path: Path) -> ExportFile:
+    content = path.read_bytes()
     try:
-        return read_zip(path.read_bytes())[0]
+        return _read_compact(content) if content.startswith(MAGIC) else read_zip(content)[0]
     except Malformed as error:
         raise Malformed(f"{path}: {error}") from error
+
+
+def _read_compact(content: bytes) -> ExportFile:
+    """What the zip of the same keys would be read as."""
+    compact, _, _ = open_compact(BytesIO(content), max_keys=MAX_COMPACT_KEYS)
+    header = compact.header
+    return ExportFile(
+        header.start_timestamp,
+        header.end_timestamp,
+        header.region,
+        _keys(compact.keys()),
+        _keys(compact.revised_keys()),
+    )
+
+
+def _keys(chunks: Iterable[KeyRows]) -> tuple[TemporaryExposureKey, ...]:
+    return tuple(key for rows in chunks for key in temporary_exposure_keys(rows))
 
 
 def _model(path: Path) -> PopulationModel:

@@ -185,7 +185,7 @@ def _statement(digest: bytes) -> bytes:
 
 
 class CompactFile:
-    """A compact file whose signature holds; its keys are read from `file` when they are asked for.
+    """A compact file; its keys are read from `file` when they are asked for.
 
     `file` must stay open and unchanged. `signed_by` names every signer, trusted or not.
     """
@@ -236,6 +236,16 @@ def read_compact(file: BinaryIO, trusted: TrustedKeys, *, max_keys: int = MAX_KE
     Reads all of it once and holds none of it: keys are decoded when they are asked for. Raises Malformed,
     BadSignature, or UntrustedKey if no signer is trusted.
     """
+    compact, statement, signatures = open_compact(file, max_keys=max_keys)
+    verify_signatures(statement, signatures, trusted)
+    return compact
+
+
+def open_compact(file: BinaryIO, *, max_keys: int = MAX_KEYS) -> tuple[CompactFile, bytes, Signatures]:
+    """The file, the statement that is signed, and the signatures, which nobody has checked. Raises Malformed.
+
+    For who looks at what a file says, whoever made it; a phone calls `read_compact`.
+    """
     source = _Source(file, 0)
     header = _take_header(source)
     check_header(header, max_keys=max_keys)
@@ -247,8 +257,8 @@ def read_compact(file: BinaryIO, trusted: TrustedKeys, *, max_keys: int = MAX_KE
     statement = _statement(source.digest.digest())
     signatures = _take_signatures(source)
     source.check_end()
-    verify_signatures(statement, signatures, trusted)
-    return CompactFile(file, header, (places[0], places[1]), [info for info, _ in signatures])
+    signed_by = [info for info, _ in signatures]
+    return CompactFile(file, header, (places[0], places[1]), signed_by), statement, signatures
 
 
 class _Source:

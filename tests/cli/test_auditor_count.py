@@ -3,6 +3,8 @@
 import json
 import random
 from collections.abc import Iterable
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from registry.cli.auditor import audit
 from registry.cli.auditor_surroundings import Auditing
 from registry.client.monitor.count_patients import Method
 from registry.client.monitor.faults import FaultKind
+from registry.protocol.compact_file import CompactHeader, write_compact, write_signatures
 from registry.protocol.encoding import encode_json
 from registry.protocol.export_file import (
     ExportFile,
@@ -20,12 +23,13 @@ from registry.protocol.export_file import (
     encode_signatures,
     pack,
 )
+from registry.protocol.key_rows import in_canonical_order, key_rows
 from registry.protocol.population import PopulationModel
 from tests.client.monitor.web import Web
 from tests.clock import FakeClock
 from tests.counting.copied_padding import file, in_file, round_robin, ten_a_day
-from tests.counting.gate import END, POLICY, START, files_of, honest
-from tests.counting.real_world import World, people
+from tests.counting.one_window import END, START, files_of, real_people, with_decoys
+from tests.counting.real_world import World
 
 
 def typed(*words: object, expect: int = 0) -> Result:
@@ -51,12 +55,25 @@ def written(folder: Path, files: Iterable[ExportFile]) -> list[Path]:
     return paths
 
 
+def compact(folder: Path, one: ExportFile) -> Path:
+    """The same keys as a compact file, signed by nobody."""
+    content = BytesIO()
+    counts = (len(one.keys), len(one.revised_keys))
+    header = CompactHeader(one.region, one.start_timestamp, one.end_timestamp, 1, 1, *counts)
+    sections = ([in_canonical_order(key_rows(keys))] for keys in (one.keys, one.revised_keys))
+    write_compact(content, header, *sections)
+    write_signatures(content, [(SignatureInfo("key", "1"), b"nothing.")])
+    path = folder / "renamed"
+    path.write_bytes(content.getvalue())
+    return path
+
+
 @pytest.fixture
 def ours(tmp_path: Path) -> list[Path]:
     """Two feeds of a window with three people among decoys, and a later file."""
     chance = random.Random("ours")
-    persons = people(World(), 3, chance, start=START, end=END)
-    return written(tmp_path, files_of([*persons, *honest(POLICY)(bytes(32), 17, persons, chance)]))
+    persons = real_people(World(), 3, chance)
+    return written(tmp_path, files_of(with_decoys(persons, 17, bytes(32))))
 
 
 def test_every_method_is_told_with_what_it_rests_on(ours: list[Path]) -> None:
@@ -108,7 +125,24 @@ def test_the_policy_and_a_suspicion_are_read_from_files(ours: list[Path], tmp_pa
     assert json.loads(typed(ours[0], "--suspected", suspected, "--json").stdout)["best"] < plain
 
 
+def test_a_compact_file_is_read_as_the_zip_of_the_same_keys_and_not_counted_again(tmp_path: Path) -> None:
+    chance = random.Random("both formats")
+    persons = real_people(World(tests={"likely": 1.0}), 9, chance)
+    _, window, later = files_of(persons)
+    both = replace(later, keys=(*window.keys, *later.keys))
+    assert both.revised_keys
+    (zipped,) = written(tmp_path, [both])
+    compacted = compact(tmp_path, both)
+    figures = [json.loads(typed(*files, "--json").stdout)["windows"]
+               for files in ([zipped], [compacted], [zipped, compacted])]  # fmt: skip
+    assert figures[0] == figures[1] == figures[2]
+    assert len(figures[0]) == 1
+
+
 def test_what_cannot_be_read_is_said_in_one_line(ours: list[Path], tmp_path: Path) -> None:
+    cut_short = tmp_path / "cut short"
+    cut_short.write_bytes(b"Positive keys v1")
+    assert f"{cut_short}: the file is cut short" in typed(cut_short, expect=1).stderr
     broken = tmp_path / "broken.zip"
     broken.write_bytes(b"no zip")
     assert f"{broken}: " in typed(broken, expect=1).stderr

@@ -14,8 +14,8 @@ from math import gcd
 from registry.client.monitor.crowd import metadata_of
 from registry.protocol.export_file import ExportFile
 from registry.protocol.keys import TemporaryExposureKey
-from tests.counting.gate import END, START
-from tests.counting.real_world import World, export, people
+from tests.counting.one_window import END, START, real_people
+from tests.counting.real_world import World, export
 
 
 def round_robin(
@@ -62,6 +62,7 @@ def ten_a_day(
 
 COPYING = {
     "up to 1000 and more, in turn": round_robin,
+    "up to 15000 and more, in turn": partial(round_robin, least=15_000),
     "times 5": partial(multiplied, multiplier=5),
     "times 10": partial(multiplied, multiplier=10),
 }
@@ -72,7 +73,7 @@ def in_file(count: int, chance: random.Random) -> list[TemporaryExposureKey]:
     """The keys of so many people that leave with the window of their upload, of each a whole day's."""
     found: list[TemporaryExposureKey] = []
     while count:
-        (person,) = people(World(), 1, chance, start=START, end=END)
+        (person,) = real_people(World(), 1, chance)
         keys = export(person.keys, start=START, end=END).keys
         if any(key.end_interval_number <= START // 600 for key in keys):
             found += keys
@@ -82,7 +83,18 @@ def in_file(count: int, chance: random.Random) -> list[TemporaryExposureKey]:
 
 def are_told_apart(keys: Sequence[TemporaryExposureKey]) -> bool:
     """False if all people share all metadata with others: they look like fewer, copied more often."""
-    return gcd(*Counter(map(metadata_of, keys)).values()) == 1
+    return gcd(*Counter(map(metadata_of, keys)).values()) <= 1
+
+
+def are_copied_enough(keys: Sequence[TemporaryExposureKey], padded: Sequence[TemporaryExposureKey]) -> bool:
+    """Whether every key is there more often than people are alike in it: then no two numbers look alike.
+
+    Of m keys alike, each there q or q + 1 times, there are m * q to m * (q + 1); one more real key is told
+    from that by its own q as long as m < q. Often less is enough. But where some keys are there once and some
+    twice, nobody can know: as many real people as there are users would fill the file without any padding.
+    """
+    alike = max(Counter(map(metadata_of, keys)).values(), default=0)
+    return not keys or alike < len(padded) // len(keys) or len(padded) % len(keys) == 0
 
 
 def file(keys: Sequence[TemporaryExposureKey], region: str = "XA") -> ExportFile:

@@ -54,11 +54,15 @@ class World:
 
 @dataclass(frozen=True)
 class Person:
-    """What the server stored of one, and its keys as they come again, from an interval on."""
+    """What the server stored of one, and its keys as they come again, from an interval on.
+
+    `uploaded_at` is in unix seconds.
+    """
 
     keys: tuple[TemporaryExposureKey, ...]
     revised: tuple[TemporaryExposureKey, ...] = ()
     revised_at: int = 0
+    uploaded_at: float = 0.0
 
 
 def people(world: World, count: int, chance: random.Random, *, start: float, end: float) -> list[Person]:
@@ -84,10 +88,11 @@ def _person(world: World, chance: random.Random, now: float) -> Person | None:
         return None
     later = _later_test(world, chance, test)
     if later is None:
-        return Person(keys)
+        return Person(keys, uploaded_at=now)
     days = chance.choices(range(7), (25, 25, 20, 12.5, 8, 5, 4.5))[0]
     then = now + 600 + (days + chance.random()) * DAY
-    return Person(keys, _as_revised(keys, later, _stored(uploaded, later, onset, then)), interval_at(then))
+    revised = _as_revised(keys, later, _stored(uploaded, later, onset, then))
+    return Person(keys, revised, interval_at(then), now)
 
 
 def _as_revised(

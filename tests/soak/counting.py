@@ -3,8 +3,10 @@
 import random
 
 from registry.client.monitor.count_patients import count_patients
-from tests.counting.copied_padding import COPYING, are_told_apart, file, in_file
-from tests.counting.gate import COUNTS, INFORMED, POLICY, run, verdict
+from tests.counting.attacker import INFORMED
+from tests.counting.copied_padding import COPYING, are_copied_enough, are_told_apart, file, in_file
+from tests.counting.gate import run, verdict
+from tests.counting.one_window import COUNTS, POLICY
 from tests.counting.real_world import World
 from tests.soak.campaigns import Campaign, Found, Slice
 
@@ -22,15 +24,17 @@ def _decoys(piece: Slice) -> Found:
 
 
 def _copies(piece: Slice) -> Found:
-    """Exactly 1, 2, 3 people, whom no other is like in everything."""
+    """Exactly as many people as there are, where no two are alike in everything and copies are enough."""
     done, failures = 0, []
     chance = random.Random(piece.seed)
     while done < piece.size:
-        real = done % 3 + 1
+        real = COUNTS[done % len(COUNTS)]
         keys = in_file(real, chance)
         for padding, pad in COPYING.items():
-            (counted,) = count_patients([file(pad(keys, chance))], POLICY)
-            if are_told_apart(keys) and counted.best != real:
+            padded = pad(keys, chance)
+            (counted,) = count_patients([file(padded)], POLICY)
+            is_known = are_told_apart(keys) and are_copied_enough(keys, padded)
+            if is_known and counted.best != real:
                 failures.append(f"{padding}: {counted.best} for {real}, by {counted.by.word}")
         done += 1
     return Found(done, failures)
@@ -38,5 +42,5 @@ def _copies(piece: Slice) -> Found:
 
 CAMPAIGNS = (
     Campaign("count_patients", "windows with decoys", 5, TRIALS * len(COUNTS), _decoys),
-    Campaign("count_copies", "windows with copied metadata", 1, TRIALS * 3, _copies),
+    Campaign("count_copies", "windows with copied metadata", 1, TRIALS * len(COUNTS), _copies),
 )

@@ -180,8 +180,11 @@ def real_keys_of_copies(classes: Mapping[Metadata, int]) -> dict[Metadata, int] 
         most = min(sum(most for _, most in shares.values()), total // copies)
         is_exact = all(n % copies == 0 for n in classes.values())
         if fewest <= most and (is_exact or copies >= _FEWEST_COPIES):
-            # As many real keys of each kind as come nearest to its share.
-            each = total / most if is_exact else copies + 0.5
+            # As many real keys of each kind as come nearest to its share. Kinds of which the number is sure
+            # say how many copies there are of each key on average.
+            sure = {kind: most for kind, (least, most) in shares.items() if least == most}
+            known = sum(classes[kind] for kind in sure) / max(1, sum(sure.values()))
+            each = total / most if is_exact else known or copies + 0.5
             return {
                 kind: min(max(round(n / each), least), high)
                 for (kind, n), (least, high) in zip(classes.items(), shares.values(), strict=True)
@@ -192,15 +195,15 @@ def real_keys_of_copies(classes: Mapping[Metadata, int]) -> dict[Metadata, int] 
 def users_by_differences(batch: SeenBatch) -> int | None:
     """How many users are in every feed, or in every making, of the window; None if all hold the same keys."""
     if _was_made_anew(batch):
-        makings = [made for feed in batch.feeds.values() for made in feed if len(feed) > 1]
+        made = [one for feed in batch.feeds.values() for one in feed if len(feed) > 1]
     else:
-        makings = [feed[0] for feed in batch.feeds.values()]
-    lasting = frozenset.intersection(*makings)
-    if not lasting or all(made == lasting for made in makings):
+        made = [feed[0] for feed in batch.feeds.values()]
+    lasting = frozenset.intersection(*made)
+    if not lasting or all(one == lasting for one in made):
         return None
     shared = Counter(metadata_of(key) for key in batch.keys if key.key_data in lasting)
     return users_in(traces_of(batch.fresh(shared)))
 
 
 def _was_made_anew(batch: SeenBatch) -> bool:
-    return any(len(set(feed)) > 1 for feed in batch.feeds.values())
+    return any(len(feed) > 1 for feed in batch.feeds.values())

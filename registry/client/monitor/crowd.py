@@ -5,10 +5,10 @@ one of them a day. Belongs to nobody's phone; reads decoded files and knows no s
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from itertools import combinations
 
+from registry.client.monitor.windows_at_hand import makings, windows_at_hand
 from registry.protocol.export_file import ExportFile
 from registry.protocol.intervals import EMBARGO_INTERVALS, INTERVALS_PER_DAY, interval_at
 from registry.protocol.keys import MAX_ROLLING_PERIOD, ReportType, TemporaryExposureKey
@@ -18,6 +18,8 @@ Metadata = tuple[int, int, int, ReportType, int | None]
 
 Days = Counter[int]
 """How many keys a UTC day (interval number // 144)."""
+
+DAY_SECONDS = 86_400
 
 
 def metadata_of(key: TemporaryExposureKey) -> Metadata:
@@ -72,17 +74,19 @@ class Feature:
 class SeenBatch:
     """The files of one window, of every feed and every regeneration that is at hand.
 
-    `cut` counts newest keys, of any file at hand, that a phone cut short within the window; None unless files
-    late enough to hold them all are at hand.
+    It gathers uploads from `since` on, where the last file before it ends; the window itself may be shorter,
+    for those between had no file. `cut` counts newest keys, of any file at hand, that a phone cut short in
+    the first and in the second half of that time; None unless files late enough to hold them all are at hand.
     """
 
     window_start: int
     window_end: int
+    since: int
     feeds: Mapping[str, tuple[frozenset[bytes], ...]]
     """By region, key bytes of each time that its window was made: once, but for a regeneration."""
     keys: tuple[TemporaryExposureKey, ...]
     revised: tuple[TemporaryExposureKey, ...]
-    cut: int | None
+    cut: tuple[int, int] | None
 
     @property
     def upload_day(self) -> int:
@@ -94,11 +98,11 @@ class SeenBatch:
         return Counter(map(metadata_of, self.keys))
 
     def fresh(self, classes: Mapping[Metadata, int]) -> dict[Metadata, int]:
-        """Those of `classes` whose keys were uploaded in this window for certain.
+        """Those of `classes` whose keys were uploaded since the last file for certain.
 
-        Their embargo was over before it began, so they would have left with an earlier one.
+        Their embargo was over before that, so they would have left with it.
         """
-        settled = interval_at(self.window_start) - EMBARGO_INTERVALS
+        settled = interval_at(self.since) - EMBARGO_INTERVALS
         return {kind: count for kind, count in classes.items() if kind[0] + kind[1] <= settled}
 
     def features(self) -> Counter[Feature]:
@@ -120,28 +124,25 @@ class SeenBatch:
 
 def see(files: Sequence[ExportFile]) -> list[SeenBatch]:
     """The batches of these files by their windows, oldest first. A file twice counts once."""
-    windows: dict[int, list[ExportFile]] = defaultdict(list)
-    for file in dict.fromkeys(files):
-        windows[file.start_timestamp].append(file)
     cut_at = _cuts(files)
     latest = max((file.end_timestamp for file in files), default=0)
-    return [_batch(windows[start], cut_at, latest) for start in sorted(windows)]
+    batches: list[SeenBatch] = []
+    for (start, end), found in windows_at_hand(files):
+        since = _gathered_since(start, {file.region for file in found}, batches)
+        cut = None
+        if interval_at(latest) >= interval_at(end) + EMBARGO_INTERVALS + 1:
+            counts = [cut_at[interval] for interval in range(interval_at(since), interval_at(end - 1) + 1)]
+            cut = (sum(counts[: len(counts) // 2]), sum(counts[len(counts) // 2 :]))
+        keys = tuple(_by_bytes(key for file in found for key in file.keys))
+        revised = tuple(_by_bytes(key for file in found for key in file.revised_keys))
+        batches.append(SeenBatch(start, end, since, _feeds(found), keys, revised, cut))
+    return batches
 
 
-def _batch(files: Sequence[ExportFile], cut_at: Counter[int], latest: int) -> SeenBatch:
-    # What does not fit into one file goes into further ones, whose window may be told a second longer each.
-    start, end = files[0].start_timestamp, min(file.end_timestamp for file in files)
-    keys = _by_bytes(key for file in files for key in file.keys)
-    window = range(interval_at(start), interval_at(end - 1) + 1)
-    is_complete = interval_at(latest) >= interval_at(end) + EMBARGO_INTERVALS + 1
-    return SeenBatch(
-        start,
-        end,
-        _feeds(files),
-        tuple(keys),
-        tuple(_by_bytes(key for file in files for key in file.revised_keys)),
-        sum(cut_at[interval] for interval in window) if is_complete else None,
-    )
+def _gathered_since(start: int, regions: Set[str], earlier: Sequence[SeenBatch]) -> int:
+    """Where the region's last file before this window ends, if one of the last day is at hand."""
+    ends = [batch.window_end for batch in earlier if regions & batch.feeds.keys()]
+    return max((end for end in ends if start - DAY_SECONDS < end <= start), default=start)
 
 
 def _cuts(files: Iterable[ExportFile]) -> Counter[int]:
@@ -158,11 +159,4 @@ def _feeds(files: Sequence[ExportFile]) -> dict[str, tuple[frozenset[bytes], ...
     by_region: dict[str, list[frozenset[bytes]]] = defaultdict(list)
     for file in files:
         by_region[file.region].append(frozenset(key.key_data for key in file.keys))
-    return {region: _made(parts) for region, parts in by_region.items()}
-
-
-def _made(parts: Sequence[frozenset[bytes]]) -> tuple[frozenset[bytes], ...]:
-    """Files of one window and region that share keys are one made anew; others are its parts."""
-    if any(one & other for one, other in combinations(parts, 2)):
-        return tuple(parts)
-    return (frozenset().union(*parts),)
+    return {region: makings(parts) for region, parts in by_region.items()}

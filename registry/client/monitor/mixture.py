@@ -25,13 +25,13 @@ _NEVER_SEEN = 1e-5
 class Frequencies:
     """How often users of a population are seen with a report type and risk, a lag, an oldest key, a cut key.
 
-    Taken as independent of each other.
+    Taken as independent of each other. A key is cut in the first or the second half of the time gathered.
     """
 
     kinds: Mapping[tuple[ReportType, int], float]
     lags: Mapping[int | None, float]
     oldest: Mapping[int, float]
-    cut: float
+    cut: tuple[float, float]
 
     def of(self, feature: Feature) -> float:
         """Probability of a user who is seen so."""
@@ -64,18 +64,19 @@ def stated(model: PopulationModel) -> Frequencies:
     del oldest[0]  # today's key alone: not in the file of the upload
     total = sum(oldest.values())
     shares = {age: share / total for age, share in oldest.items()}
-    return Frequencies(kinds, lags, shares, model.newest_key.share(NewestKey.TODAY_CUT))
+    cut = model.newest_key.share(NewestKey.TODAY_CUT) / 2
+    return Frequencies(kinds, lags, shares, (cut, cut))
 
 
 def learned(batches: Sequence[SeenBatch]) -> Frequencies:
     """The frequencies in batches all of whose users are of one population. At least one must have a user."""
     features: Counter[Feature] = Counter()
-    cut = users_with_cut = 0
+    early = late = asked = 0
     for batch in batches:
         seen = batch.features()
         features += seen
         if batch.cut is not None:
-            cut, users_with_cut = cut + batch.cut, users_with_cut + seen.total()
+            early, late, asked = early + batch.cut[0], late + batch.cut[1], asked + seen.total()
     total = features.total()
     kinds: Counter[tuple[ReportType, int]] = Counter()
     lags: Counter[int | None] = Counter()
@@ -88,7 +89,7 @@ def learned(batches: Sequence[SeenBatch]) -> Frequencies:
         {kind: count / total for kind, count in kinds.items()},
         {lag: count / total for lag, count in lags.items()},
         {age: count / total for age, count in oldest.items()},
-        (cut + 1) / (users_with_cut + 2),
+        ((early + 1) / (asked + 3), (late + 1) / (asked + 3)),
     )
 
 
@@ -96,8 +97,10 @@ def by_policy(total: int, policy: DecoyPolicy, prior: Posterior | None = None) -
     """Of how many real users, if `total` users are there and nothing else is known.
 
     `prior` is what was believed before; without it every number is taken to be as likely as another. A total
-    that the policy does not allow counts as the next one that it does.
+    that the policy does not allow counts as the next one that it does; but where nobody is seen, nobody is.
     """
+    if total == 0:
+        return {0: 1.0}
     believed = _believed(total, policy, prior)
     weights = {
         real: share * policy.model.extra_users.share(max(total, policy.floor) - max(policy.floor, real))
@@ -166,9 +169,9 @@ def _pairs(
     seen = batch.features()
     pairs = [(real_users.of(one), decoy_users.of(one), count) for one, count in seen.items()]
     if batch.cut is not None:
-        cut = min(batch.cut, seen.total())
-        pairs.append((real_users.cut, decoy_users.cut, cut))
-        pairs.append((1 - real_users.cut, 1 - decoy_users.cut, seen.total() - cut))
+        pairs += zip(real_users.cut, decoy_users.cut, batch.cut, strict=True)
+        whole = max(0, seen.total() - sum(batch.cut))
+        pairs.append((1 - sum(real_users.cut), 1 - sum(decoy_users.cut), whole))
     return pairs
 
 
