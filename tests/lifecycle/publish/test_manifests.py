@@ -168,7 +168,8 @@ def test_who_signed_is_not_told_where_the_manifest_is_gone_or_damaged(stage: Pub
             found = explain(session, stage.storage, name, policy=HOURLY, now=stage.clock())
         assert found is not None
         (publication,) = found.stays[0].publications
-        assert (publication.path, publication.signers) == (stage.names()[0], ())
+        (file,) = publication.files
+        assert (file.path, file.signers) == (stage.names()[0], ())
 
 
 def test_memory_does_not_grow_with_the_receipts(stage: Publishing) -> None:
