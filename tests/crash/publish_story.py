@@ -16,7 +16,7 @@ from registry.lifecycle.publish import PublicationPolicy
 from registry.lifecycle.recall import recall_uploads
 from registry.models import DiagnosisKey, HealthAuthority, Shelf, transaction
 from registry.models.shelf import regions_of_set
-from registry.protocol.export_file import ExportFile, read_zip
+from registry.protocol.export_file import ExportFile, check_export, read_zip, verify_signatures
 from registry.protocol.index import EXPOSURES, legacy_index_path
 from registry.protocol.intervals import EMBARGO_INTERVALS, interval_at
 from registry.protocol.keys import ReportType, TemporaryExposureKey
@@ -51,22 +51,27 @@ class Onlooker:
         """By region, how often each (key, as a revision) lies in the windows' zips."""
 
     def look(self) -> None:
-        """As a phone does that polls right now: what the indexes name is there, verifies and agrees."""
+        """As a phone does that polls right now: what the indexes name is there, verifies and agrees.
+
+        A file is verified when it is first seen; from then on it must not change.
+        """
+        there = [name for name in self.stage.storage.names(EXPOSURES) if name.endswith((".zip", ".compact"))]
+        for name in there:
+            content = self.stage.fetch(name)
+            digest = sha256(content).hexdigest()
+            if name not in self.digests and name.endswith(".zip") and "/daily/" not in name:
+                export, signed, signatures = read_zip(content)
+                verify_signatures(signed, signatures, self.stage.trusted())
+                check_export(export, now=self.stage.clock())
+                self._count(export)
+            assert self.digests.setdefault(name, digest) == digest, f"{name} has changed"
         for region in self.regions:
             if self.stage.storage.read(legacy_index_path(region)) is not None:
-                self.stage.files(region)
+                assert {f"{EXPOSURES}/{name}" for name in self.stage.names(region)} <= set(there)
                 self.log.check_phone(region)
                 index = self.stage.index(region)
                 for newest in (*index.windows[-1:], *index.days[-1:]):
                     self.stage.held(newest.files)
-        for name in self.stage.storage.names(EXPOSURES):
-            if not name.endswith((".zip", ".compact")):
-                continue
-            content = self.stage.fetch(name)
-            digest = sha256(content).hexdigest()
-            if name not in self.digests and name.endswith(".zip") and "/daily/" not in name:
-                self._count(read_zip(content)[0])
-            assert self.digests.setdefault(name, digest) == digest, f"{name} has changed"
 
     def _count(self, file: ExportFile) -> None:
         published = self.published[file.region]
