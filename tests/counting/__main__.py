@@ -5,15 +5,14 @@ Each window is made in an instant and by itself (`one_window`): what is asked he
 and not their publishing, which the gate is for.
 """
 
-import random
+from collections.abc import Callable
 from statistics import fmean
 
 import click
 
-from registry.protocol.decoys import decoy_count
-from tests.counting.attacker import Asked, Attacker
-from tests.counting.crippled_decoys import Decoys
-from tests.counting.one_window import COUNTS, END, POLICY, PRIOR, REGIONS, real_people, seen, with_decoys
+from tests.counting.attacker import INFORMED
+from tests.counting.gate import Trial, run_alone
+from tests.counting.one_window import COUNTS
 from tests.counting.real_world import World
 
 WORLDS = {
@@ -36,25 +35,10 @@ WORLDS = {
 """Real worlds, each beside the published model."""
 
 
-Errors = dict[int, list[float]]
-"""How far the guesses are from the number of real people, by it."""
-
-
-def play(world: World, *, trials: int, seed: int) -> tuple[Errors, Errors]:
-    """Windows with `trials` of each of `COUNTS`: errors by the policy alone, and of the attacker."""
-    chance = random.Random(seed)
-    attacker = Attacker(world, Decoys(), POLICY, chance)
-    by_policy: Errors = {}
-    informed: Errors = {}
-    for real in COUNTS:
-        for _ in range(trials):
-            seed_of_batch = chance.randbytes(32)
-            count = decoy_count(seed_of_batch, REGIONS, real, POLICY)
-            users = with_decoys(real_people(world, real, chance), count, seed_of_batch)
-            asked = Asked(END, len(users), PRIOR, attacker.guess(len(users), PRIOR))
-            by_policy.setdefault(real, []).append(abs(asked.guess - real))
-            informed.setdefault(real, []).append(abs(attacker.informed(seen(users), asked) - real))
-    return by_policy, informed
+GUESSES: dict[str, Callable[[Trial], float]] = {
+    "by the policy": lambda trial: trial.by_policy,
+    "by the attacker": lambda trial: trial.found[INFORMED],
+}
 
 
 @click.command()
@@ -65,12 +49,13 @@ def main(trials: int, seed: int) -> None:
     click.echo(f"| Real people | {' | '.join(map(str, COUNTS))} | all |")
     click.echo("|---|" + "---:|" * (len(COUNTS) + 1))
     for name, world in WORLDS.items():
-        by_policy, informed = play(world, trials=trials, seed=seed)
-        for label, errors in (("by the policy", by_policy), (name, informed)):
-            if errors is by_policy and world != World():
+        played = run_alone(world, trials=trials, seed=seed)
+        for label, guess in GUESSES.items():
+            if label == "by the policy" and world != World():
                 continue
-            means = [fmean(errors[real]) for real in COUNTS]
-            click.echo(f"| {label} | {' | '.join(f'{mean:.1f}' for mean in (*means, fmean(means)))} |")
+            means = [fmean(abs(guess(one) - real) for one in played if one.real == real) for real in COUNTS]
+            cells = " | ".join(f"{mean:.1f}" for mean in (*means, fmean(means)))
+            click.echo(f"| {label if label == 'by the policy' else name} | {cells} |")
 
 
 if __name__ == "__main__":

@@ -62,9 +62,8 @@ class Attacker:
 
     def __init__(self, world: World, made: Decoys, policy: DecoyPolicy, chance: random.Random) -> None:
         self._policy = policy
-        trained = range(TRAINING_WINDOWS)
-        self._real = learned([seen(real_people(world, TRAINING_USERS, chance)) for _ in trained])
-        self._decoys = learned([self._seen_decoys(made, world, chance) for _ in trained])
+        self._real = _learned_people(world)
+        self._decoys = learned([self._seen_decoys(made, world, chance) for _ in range(TRAINING_WINDOWS)])
 
     @staticmethod
     def _seen_decoys(made: Decoys, world: World, chance: random.Random) -> SeenBatch:
@@ -112,6 +111,19 @@ class Attacker:
                 CONFIRMED: _revised_users(window, revised, ReportType.CONFIRMED_TEST),
             }
         return found
+
+
+_PEOPLE: dict[str, Frequencies] = {}
+"""What was learned of the people of a world once."""
+
+
+def _learned_people(world: World) -> Frequencies:
+    name = repr(world)
+    if name not in _PEOPLE:
+        chance = random.Random(name)
+        windows = [seen(real_people(world, TRAINING_USERS, chance)) for _ in range(TRAINING_WINDOWS)]
+        _PEOPLE[name] = learned(windows)
+    return _PEOPLE[name]
 
 
 class _Counted:

@@ -31,6 +31,11 @@ class Decoys:
     change: Change = lambda users, _people, _chance: users
     publisher: Callable[[], AbstractContextManager[Any]] = nullcontext
 
+    @property
+    def is_badly_published(self) -> bool:
+        """Whether they are what they ought to be, and only the publisher is not."""
+        return self.publisher is not nullcontext
+
 
 def _model(**other: object) -> Decoys:
     return Decoys(replace(PopulationModel(), **other))  # type: ignore[arg-type]

@@ -20,12 +20,14 @@ from statistics import fmean, stdev
 
 from registry.client.monitor.count_patients import Method
 from registry.client.monitor.mixture import Posterior
+from registry.protocol.decoys import decoy_count
 from registry.protocol.export_file import ExportFile
 from registry.protocol.population import WHOLE, DecoyPolicy
 from tests.counting.attacker import ESTIMATES, SIGNS, Asked, Attacker
 from tests.counting.crippled_decoys import Decoys
 from tests.counting.history import NATION, SETS, Gathered, History, play, twin_of
-from tests.counting.one_window import POLICY
+from tests.counting.one_window import COUNTS, END, POLICY, PRIOR, REGIONS, as_people, files_of, real_people
+from tests.counting.one_window import decoys as decoys_of
 from tests.counting.real_world import World
 
 EXCESS = "total-beyond-floor"
@@ -67,6 +69,26 @@ def run(world: World, *, slots: int, seed: int, decoys: Decoys | None = None) ->
     history = play(world, made, slots=slots, chance=chance)
     twin = twin_of(history, world, chance)
     return [trial for place in SETS for trial in _trials(attacker, place, history, twin, chance)]
+
+
+def run_alone(world: World, *, trials: int, seed: int, decoys: Decoys | None = None) -> list[Trial]:
+    """`trials` windows of each of `COUNTS`, each by itself and without a publisher: for what decoys are."""
+    chance = random.Random(seed)
+    made = decoys or Decoys()
+    attacker = Attacker(world, made, POLICY, chance)
+    return [_alone(attacker, made, world, real, chance) for real in COUNTS for _ in range(trials)]
+
+
+def _alone(attacker: Attacker, made: Decoys, world: World, real: int, chance: random.Random) -> Trial:
+    people = real_people(world, real, chance)
+    seed = chance.randbytes(32)
+    count = decoy_count(seed, REGIONS, real, POLICY)
+    drawn = made.change(decoys_of(seed, count, made.model), people, chance)
+    total = real + count
+    asked = Asked(END, total, PRIOR, attacker.guess(total, PRIOR))
+    users = ([*people, *as_people(drawn)], real_people(world, total, chance))
+    found, twin = (attacker.look(files := files_of(one), files, [asked])[END] for one in users)
+    return Trial(real, real, total, asked.guess, found | {EXCESS: 0.0}, twin | {EXCESS: 0.0})
 
 
 def _trials(

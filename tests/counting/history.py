@@ -16,7 +16,9 @@ from typing import Any
 from unittest.mock import patch
 
 from sqlalchemy import event, select
+from sqlalchemy.orm import Session
 
+from registry.lifecycle.inserts import insert_new, insert_unknown_keys
 from registry.lifecycle.publish import PUBLISH_LEASE, PublicationPolicy
 from registry.lifecycle.publish import decoys as publishers_decoys
 from registry.lifecycle.publish.apart import Failures
@@ -25,18 +27,21 @@ from registry.lifecycle.publish.run import ExportKeys, Run
 from registry.lifecycle.publish.sealing import close_shelves, seal_windows
 from registry.lifecycle.publish.side_by_side import carry_out
 from registry.lifecycle.revise import revise_rows
-from registry.models import Batch, DiagnosisKey, HealthAuthority, transaction
+from registry.lifecycle.shelves import new_mark, open_shelves, release_of
+from registry.models import Batch, DiagnosisKey, HealthAuthority, ShelfUpload, transaction
 from registry.models.lease import leased
+from registry.models.shelf import region_set_of
 from registry.protocol.certificate import load_public_key
 from registry.protocol.decoys import DecoyUser, draw_decoys
 from registry.protocol.export_file import ExportFile, read_zip
 from registry.protocol.index import EXPOSURES, GAEN_ZIP
 from registry.protocol.intervals import EMBARGO_INTERVALS, interval_at
+from registry.protocol.recall import recall_tags
 from tests.clock import NOON_OF_JUNE_15
 from tests.counting.crippled_decoys import Decoys
 from tests.counting.one_window import COUNTS
 from tests.counting.real_world import Person, World, people
-from tests.publishing import HOUR, in_memory
+from tests.publishing import AUTHORITY, HOUR, in_memory
 
 SLOT = 4 * HOUR
 FLOOR = 10
@@ -47,7 +52,7 @@ SETS = {NATION: (NATION,), PROVINCE: (NATION, PROVINCE)}
 HELD = PublicationPolicy(HOUR, SLOT, floor=1_000_000)
 """Nothing goes out but at the end of a slot."""
 
-BEFORE, AFTER = 7, 3
+BEFORE, AFTER = 7, 2
 """Slots before those that are looked at, so that there are keys of earlier days; after, until all is out."""
 
 
@@ -174,18 +179,15 @@ class _Stage:
 
     def live_until(self, end: float) -> Iterator[tuple[Person, str]]:
         """Whoever uploads before `end` does; yields them and their place."""
-        while self._to_come and self._to_come[0][0] < end:
-            self.clock.now, _, person, place, is_revision = heappop(self._to_come)
-            if is_revision:
-                self._revise(person)
-            else:
-                self._publishing.collect(person.keys, regions=SETS[place])
-                yield person, place
-
-    def _revise(self, person: Person) -> None:
+        # One commit for all: nobody looks before the publisher does.
         with transaction(self._publishing.new_session()) as session:
-            rows = [session.get_one(DiagnosisKey, key.key_data) for key in person.revised]
-            revise_rows(session, list(zip(rows, person.revised, strict=True)))
+            while self._to_come and self._to_come[0][0] < end:
+                at, _, person, place, is_revision = heappop(self._to_come)
+                if is_revision:
+                    _revise(session, person)
+                else:
+                    _collect(session, person, SETS[place], interval_at(at))
+                    yield person, place
 
     def publish(
         self, end: int, regions: Collection[str], policy: PublicationPolicy | None = None
@@ -224,6 +226,38 @@ class _Stage:
         for path in self._publishing.storage.names(f"{EXPOSURES}/{region}/", deep=False):
             if f"-{end}-" in path and path.endswith(GAEN_ZIP.rpartition("-")[2]):
                 self.files[region].append(read_zip(self._publishing.fetch(path))[0])
+
+
+def _collect(session: Session, person: Person, regions: Sequence[str], present: int) -> None:
+    """The rows that `registry.lifecycle.collect` stores of an upload, by its own means; not its receipt."""
+    releases = {release_of(key, present) for key in person.keys}
+    shelves = open_shelves(session, region_set_of(regions), releases)
+    rows: list[dict[str, Any]] = [
+        {
+            "key_data": key.key_data,
+            "rolling_start_interval_number": key.rolling_start_interval_number,
+            "rolling_period": key.rolling_period,
+            "end_interval_number": key.end_interval_number,
+            "transmission_risk_level": key.transmission_risk_level,
+            "report_type": int(key.report_type),
+            "days_since_onset_of_symptoms": key.days_since_onset_of_symptoms,
+            "health_authority_id": AUTHORITY.id,
+            "traveler": False,
+            "revised_before_release": False,
+            "recall_tag": tag,
+            "shelf_id": shelves[release_of(key, present)],
+        }
+        for key, tag in zip(person.keys, recall_tags(None, len(person.keys)), strict=True)
+    ]
+    insert_unknown_keys(session, rows)
+    marks = [{"shelf_id": shelf, "mark": new_mark()} for shelf in shelves.values()]
+    insert_new(session, ShelfUpload, marks, ShelfUpload.shelf_id)
+
+
+def _revise(session: Session, person: Person) -> None:
+    rows = [session.get_one(DiagnosisKey, key.key_data) for key in person.revised]
+    revise_rows(session, list(zip(rows, person.revised, strict=True)))
+    session.flush()
 
 
 @contextmanager

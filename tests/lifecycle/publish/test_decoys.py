@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select
 
-from registry.client.monitor.count_patients import count_patients
+from registry.client.monitor.count_patients import Method, count_patients
+from registry.errors import PublishingFailed
 from registry.lifecycle.publish import PublicationPolicy
 from registry.lifecycle.publish.decoys import keep_sets_served
 from registry.models import (
@@ -19,26 +20,41 @@ from registry.models import (
     transaction,
 )
 from registry.protocol.decoys import decoy_keys, window_intervals
-from registry.protocol.index import TRUST_PATH
+from registry.protocol.export_file import read_zip
+from registry.protocol.index import GAEN_ZIP, TRUST_PATH
 from registry.protocol.intervals import EMBARGO_INTERVALS, interval_at
 from registry.protocol.keys import ReportType
 from registry.protocol.population import DecoyPolicy, Distribution, PopulationModel, decode_decoy_policy
 from registry.protocol.trust import decode_trust
-from tests.publishing import DAY, HOUR, NOON, Publishing, key_ending
+from tests.publishing import DAY, HOUR, NOON, FailingStorage, Publishing, key_ending
 
 MODEL = PopulationModel()
 SLOT = 4 * HOUR
 POLICY = PublicationPolicy(window_seconds=HOUR, slot_seconds=SLOT, floor=10, population=MODEL)
 
 
-def real_keys(stage: Publishing, people: int, *, regions: tuple[str, ...] = ("XA",)) -> set[bytes]:
+def real_keys(
+    stage: Publishing, people: int, *, regions: tuple[str, ...] = ("XA",), first: int = 1000
+) -> set[bytes]:
     """So many people's uploads of two keys."""
     found = set()
     for person in range(people):
-        keys = [key_ending(NOON - 144 * day, 1000 + 10 * person + day) for day in (1, 2)]
+        keys = [key_ending(NOON - 144 * day, first + 10 * person + day) for day in (1, 2)]
         stage.collect(keys, regions=regions)
         found |= {key.key_data for key in keys}
     return found
+
+
+def slots(stage: Publishing, count: int, policy: PublicationPolicy = POLICY) -> None:
+    """So many slots go by, hour after hour, with the publisher at the end of each."""
+    for _ in range(count * SLOT // HOUR):
+        stage.clock.advance(HOUR)
+        stage.publish(policy=policy)
+
+
+def filed(stage: Publishing) -> list[Batch]:
+    """Batches that have files."""
+    return [batch for batch in stage.batches() if batch.decoys]
 
 
 def decoys_of(batch: Batch, region_set: str = "XA") -> frozenset[bytes]:
@@ -67,14 +83,12 @@ def test_every_slot_has_a_file_of_the_floor_and_more(stage: Publishing, people: 
 
 
 def test_a_decoys_key_that_is_still_valid_waits_for_its_embargo(stage: Publishing) -> None:
-    for _ in range(10):
-        stage.publish(policy=POLICY)
-        stage.clock.advance(SLOT)
     stage.publish(policy=POLICY)
+    slots(stage, 5)
     waited = 0
-    for batch in stage.batches():
+    for batch in filed(stage):
         for file in stage.files():
-            late = decoys_of(batch) & {key.key_data for key in file.keys} if batch.decoys else frozenset()
+            late = decoys_of(batch) & {key.key_data for key in file.keys}
             waited += len(late) if file.end_timestamp > batch.window_end else 0
     assert waited > 0
     for file in stage.files():
@@ -121,15 +135,39 @@ def test_who_uploaded_before_a_change_of_feeds_is_not_alone_in_the_difference(
 
 
 def test_the_attacker_finds_no_more_than_the_policy_tells(stage: Publishing) -> None:
-    """Two feeds, a day's file beside its windows, a re-run: nothing in them tells padding from people."""
-    real_keys(stage, 3)
-    for _ in range(8):
-        stage.publish(policy=POLICY)
-        stage.publish(policy=POLICY)
-        stage.clock.advance(SLOT)
+    """Two feeds, days' files beside their windows, runs that stop half way: padding is not told from people.
+
+    A day has six slots; four of them lie about the end of the first.
+    """
+    regions = ("XA", "XB")
+    with transaction(stage.new_session()) as session:
+        session.merge(
+            HealthAuthority(
+                id="both", certificate_issuer="i", certificate_audience="a", regions=list(regions)
+            )
+        )
+    second_feed = FailingStorage(stage.storage, lambda _, path: path.startswith("exposures/XB/"), OSError())
+    for number in range(4):
+        real_keys(stage, 2, regions=regions, first=1000 + 100 * number)
+        real_keys(stage, 1, first=1050 + 100 * number)
+        for hour in range(1, 5):
+            stage.clock.advance(HOUR)
+            if hour == 4:
+                with pytest.raises(PublishingFailed):
+                    stage.publish(policy=POLICY, regions=regions, storage=second_feed)
+            stage.publish(policy=POLICY, regions=regions)
+    windows = [file for region in regions for file in stage.files(region)]
+    listed = [file for region in regions for day in stage.index(region).days for file in day.files]
+    days = [read_zip(stage.fetch(f"exposures/{file.path}"))[0] for file in listed if file.format == GAEN_ZIP]
+    assert len(windows) == 2 * 4
+    assert [day.region for day in days] == list(regions)
     policy = DecoyPolicy(POLICY.floor, MODEL)
-    counts = count_patients(stage.files(), policy)
-    assert len(counts) == 8
+    counts = count_patients([*windows, *days], policy)
+    assert counts == count_patients(windows, policy)
+    assert len(counts) == 4
+    assert all(count.users[Method.DIFFERENCES] for count in counts), (
+        "the feeds do share users, decoys among them"
+    )
     assert not any(count.is_given_away for count in counts)
 
 
@@ -152,9 +190,7 @@ def test_decoys_are_revised_at_their_rate_and_come_out_as_revised(stage: Publish
         revision_delay_days=Distribution({1: 65_536}),
     )
     policy = replace(POLICY, population=unsure)
-    for _ in range(14):
-        stage.publish(policy=policy)
-        stage.clock.advance(SLOT)
+    slots(stage, 9, policy)
     revised = [key for file in stage.files() for key in file.revised_keys]
     types = {key.report_type for key in revised}
     assert types == {ReportType.CONFIRMED_TEST, ReportType.REVOKED}
@@ -165,14 +201,12 @@ def test_decoys_are_revised_at_their_rate_and_come_out_as_revised(stage: Publish
 def test_one_persons_revocation_goes_out_among_others(stage: Publishing) -> None:
     real_keys(stage, 1)
     stage.publish(policy=POLICY)
-    stage.clock.advance(SLOT)
-    stage.publish(policy=POLICY)
+    slots(stage, 2)
     for day in (1, 2):
         stage.revise(key_ending(NOON - 144 * day, 1000 + day), ReportType.REVOKED)
-    stage.clock.advance(SLOT)
-    stage.publish(policy=POLICY)
+    slots(stage, 1)
     revoked = {key.key_data for key in stage.files()[-1].revised_keys}
-    users = [{key.key_data for key in file.keys} for file in stage.files()[:2]]
+    users = [{key.key_data for key in file.keys} for file in stage.files()[:3]]
     assert len(revoked) > 2 + 5 * 5, "nine decoy users' keys and the person's"
     assert revoked <= set().union(*users)
     with stage.new_session() as session:
