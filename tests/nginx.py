@@ -31,19 +31,25 @@ TEMPORARY = "".join(
 def lay_out(folder: Path, public: Path, port: int, *, tls_port: int | None = None, more: str = "") -> Path:
     """The configuration in `folder` for the public folder `public`; returns the main file's path.
 
-    Its public host listens without TLS on `port`; `tls_port` adds the shipped TLS listener. `more` goes
-    into the http block.
+    Its public host listens without TLS on `port`, by IPv6 too where there is any; `tls_port` adds the shipped
+    TLS listener. `more` goes into the http block.
     """
     certificate, key = folder / "public.pem", folder / "public.key"
     _write_certificate(certificate, key)
-    listen = f"listen 127.0.0.1:{port};"
+    addresses = ["127.0.0.1", "[::1]"] if has_ipv6() else ["127.0.0.1"]
+    listen = [f"listen {address}:{port};" for address in addresses]
     if tls_port is not None:
-        listen += f" listen 127.0.0.1:{tls_port} ssl http2;"
+        listen = [
+            f"{one} listen {at}:{tls_port} ssl http2;" for one, at in zip(listen, addresses, strict=True)
+        ]
     site = _changed(
         (SHIPPED / SITE).read_text(),
         {
             "listen 80;": f"listen unix:{folder}/redirect.sock;",
-            "listen 443 ssl http2;": listen,
+            "listen [::]:80;": "",
+            "listen 443 ssl http2;": listen[0],
+            # nginx does not start where a line names a family of addresses that the machine lacks.
+            "listen [::]:443 ssl http2;": "".join(listen[1:]),
             "/etc/ssl/registry/public.pem": str(certificate),
             "/etc/ssl/registry/public.key": str(key),
             "root /var/lib/registry/public;": f"root {public};",
@@ -93,6 +99,13 @@ def serving(nginx: str, main: Path, port: int) -> Iterator[None]:
     finally:
         server.terminate()
         server.wait()
+
+
+def has_ipv6() -> bool:
+    """Whether this machine has a loopback of IPv6."""
+    with suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        return True
+    return False
 
 
 def free_port() -> int:

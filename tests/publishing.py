@@ -51,10 +51,12 @@ from registry.protocol.index import (
     decode_legacy_index,
     index_path,
     legacy_index_path,
+    manifest_path,
 )
 from registry.protocol.intervals import day_start, interval_at
 from registry.protocol.key_rows import temporary_exposure_keys
 from registry.protocol.keys import ReportType, TemporaryExposureKey
+from registry.protocol.manifest import Manifest, decode_manifest, manifest_digest
 from registry.protocol.note import KeyKind
 from registry.protocol.recall import recall_tags
 from registry.protocol.trust import decode_trust, shard_origin
@@ -348,6 +350,13 @@ class Publishing:
         """The rows, oldest first."""
         with self.new_session() as session:
             return list(session.scalars(select(Batch).where(Batch.region == region).order_by(Batch.sequence)))
+
+    def manifest(self, batch: Batch) -> Manifest:
+        """The stored manifest that the row names."""
+        assert batch.manifest_sha256 is not None
+        content = self.fetch(manifest_path(batch.region, batch.manifest_sha256.hex()))
+        assert manifest_digest(content) == batch.manifest_sha256
+        return decode_manifest(content)
 
     # ------------------------------------------------------------ as a phone sees it
 

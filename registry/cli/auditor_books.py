@@ -23,7 +23,7 @@ from registry.protocol.activity import activity_commitment, decode_heads
 from registry.protocol.intervals import utc_date
 from registry.protocol.leaves import ActivityLeaf
 from registry.protocol.manifest import Manifest
-from registry.protocol.receipt import attestation_commitment, commitment, decode_receipt, receipt_leaves
+from registry.protocol.receipt import all_receipt_leaves, attestation_commitment, commitment, decode_receipt
 
 ISSUING = "the issuing database"
 COLLECTING = "the collecting database"
@@ -206,7 +206,7 @@ class Books:
         if sha256(row.seed).digest() != manifest.seed_sha256:
             what = "the seed in the database is not the one that the manifest commits to"
             self._fault(FaultKind.RECEIPTS, where, what)
-        elif receipt_leaves(own, row.seed, decoy_users=sum(row.decoys.values())) != manifest.receipts:
+        elif all_receipt_leaves(own, row.seed, decoy_users=sum(row.decoys.values())) != manifest.receipts:
             lost = len(set(own) - set(manifest.receipts))
             what = (
                 f"does not hold exactly the database's {len(own)} receipts and the decoys of its seed: "

@@ -1,5 +1,7 @@
 """`registry feed`: which keys a region's feed takes, beside or instead of its own."""
 
+import time
+
 import click
 from sqlalchemy.orm import Session
 
@@ -7,8 +9,11 @@ from registry.app import check_folder
 from registry.cli.faults import told_plainly
 from registry.config import read_settings
 from registry.errors import Malformed
+from registry.lifecycle.activity import record_operators_act
+from registry.lifecycle.publish.decoys import keep_sets_served
 from registry.models import RegionFeed, open_database, transaction
 from registry.models.feed import feeds
+from registry.protocol.activity import ActKind
 from registry.protocol.feeds import Feed, check_feed
 
 
@@ -24,7 +29,10 @@ def feed() -> None:
 @click.option("--travelers", is_flag=True, help="Takes keys of people who travelled, from anywhere.")
 @told_plainly
 def set_feed(region: str, include: tuple[str, ...], exclude: tuple[str, ...], travelers: bool) -> None:
-    """Say what REGION's feed takes from now on. Uploads that came before stay where they are."""
+    """Say what REGION's feed takes from now on. Uploads that came before stay where they are.
+
+    It is on record among the operator's acts, by the region.
+    """
     wanted = Feed(
         region.upper(),
         frozenset(code.upper() for code in include),
@@ -38,6 +46,8 @@ def set_feed(region: str, include: tuple[str, ...], exclude: tuple[str, ...], tr
     settings = read_settings()
     check_folder(settings)
     with Session(open_database(settings.collecting_database_url)) as session, transaction(session):
+        # First: what came before stays in the sets of the feeds as they are now.
+        keep_sets_served(session)
         session.merge(
             RegionFeed(
                 region=wanted.region,
@@ -46,6 +56,10 @@ def set_feed(region: str, include: tuple[str, ...], exclude: tuple[str, ...], tr
                 include_travelers=wanted.include_travelers,
             )
         )
+        session.flush()
+        # Before this commit: a crash leaves an act without a deed, never the other way round.
+        with Session(open_database(settings.issuing_database_url)) as issuing, transaction(issuing):
+            record_operators_act(issuing, ActKind.FEED_CHANGED, {"region": wanted.region}, time.time())
     click.echo(_told(wanted))
 
 

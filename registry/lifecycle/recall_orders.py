@@ -1,9 +1,10 @@
 """Part of recalling, in the issuing half: what is asked for, who decides, and what is handed over.
 
-Two people, always: whoever asked cannot decide, nor can an official whose own statements are meant. Only an
-approval opens handles; they lie with the order until the collecting half has done it, and then are
-destroyed. Each step is an act in the authority's chain, of ids and counts alone. Must never learn what was
-found at the other half.
+Two people, always: whoever asked cannot decide. Nor can an official decide of whom all statements are meant,
+for that order is about the official; an order for one statement is about a mistake, which its author knows
+best, and somebody else has asked. Only an approval opens handles; they lie with the order until the
+collecting half has done it, and then are destroyed. Each step is an act in the authority's chain, of ids and
+counts alone. Must never learn what was found at the other half.
 """
 
 import uuid
@@ -172,7 +173,7 @@ def statements_meant(session: Session, order: RecallOrder) -> int:
 
 
 def may_decide(order: RecallOrder, official_id: str) -> bool:
-    """Not who asked, nor whose own statements are meant, all of them."""
+    """Not who asked, nor the official of whom all is meant; the author of the one statement may."""
     return order.state == RecallState.ASKED and official_id not in (order.asked_by, order.official_id)
 
 

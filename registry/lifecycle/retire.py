@@ -28,6 +28,7 @@ from registry.lifecycle.publish.removal import (
     remove_old,
     remove_old_indexes,
     remove_superseded_tiles,
+    remove_unnamed_manifests,
     remove_withdrawn,
 )
 from registry.lifecycle.publish.run import Run
@@ -202,6 +203,9 @@ def retire_collecting(
         for region in regions:
             with failures.kept(region):
                 _retire_region(run, region, gone)
+                # Not where the database could not be held against what is public: it may have been set back.
+                if region not in failures:
+                    remove_unnamed_manifests(run, region)
         # 3. The indexes once more, for the windows that went with their batches.
         with failures.kept(*regions):
             if gone["batches"]:

@@ -20,7 +20,7 @@ from sqlalchemy import (
     or_,
     select,
 )
-from sqlalchemy.orm import Mapped, Session, defer, mapped_column
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from registry.models.bases import IN_KEY_ORDER, CollectingBase
 from registry.protocol.index import GAEN_ZIP, IndexFile, IndexWindow
@@ -66,8 +66,8 @@ class Batch(CollectingBase):
     """How many decoy users were drawn from the seed, by the set of regions that their keys go out in."""
     decoys_since: Mapped[dict[str, int]] = mapped_column(default=dict)
     """From when on they uploaded, unix seconds, by set: since the last file of the set."""
-    manifest: Mapped[bytes | None] = mapped_column(LargeBinary)
-    """Bytes of the manifest, from when it is recorded until it is retired or withdrawn."""
+    manifest_sha256: Mapped[bytes | None] = mapped_column(LargeBinary(32))
+    """Of the manifest that lies in storage, from when it is recorded until it is retired or withdrawn."""
     is_withdrawn: Mapped[bool] = mapped_column(default=False)
     """Its files were taken away before their time; the window stays listed without them."""
     log_year: Mapped[int | None]
@@ -105,18 +105,10 @@ class ExportSigningKey(CollectingBase):
     not_after: Mapped[int] = mapped_column(BigInteger)
 
 
-WITHOUT_MANIFEST = defer(Batch.manifest)
-"""Left in the database by whoever only asks where a batch stands: a nation's has megabytes."""
-
-
 def newest_batch(session: Session, region: str) -> Batch | None:
     """The region's batch with the highest sequence; windows go on from its end."""
     return session.scalars(
-        select(Batch)
-        .options(WITHOUT_MANIFEST)
-        .where(Batch.region == region)
-        .order_by(Batch.sequence.desc())
-        .limit(1)
+        select(Batch).where(Batch.region == region).order_by(Batch.sequence.desc()).limit(1)
     ).one_or_none()
 
 
@@ -146,7 +138,6 @@ def newest_logged_batch(session: Session, region: str) -> Batch | None:
     """The region's newest batch that has a leaf."""
     return session.scalars(
         select(Batch)
-        .options(WITHOUT_MANIFEST)
         .where(Batch.region == region, Batch.log_number.is_not(None))
         .order_by(Batch.sequence.desc())
         .limit(1)

@@ -45,6 +45,7 @@ class ActKind(StrEnum):
     CERTIFICATE_KEY_ROTATED = "certificate_key_rotated"
     AUTHORITY_ADDED = "authority_added"
     AUTHORITY_CHANGED = "authority_changed"
+    FEED_CHANGED = "feed_changed"
     BATCH_WITHDRAWN = "batch_withdrawn"
     POLICY_CHANGED = "policy_changed"
     LOG_KEYS_MADE = "log_keys_made"

@@ -26,7 +26,7 @@ from obstore.store import S3Store
 
 from registry.errors import StorageUnavailable
 from registry.storage import path_parts
-from registry.storage.s3_files import BucketFile, SingleUpload
+from registry.storage.s3_files import BucketFile, Sign, SingleUpload, lies_there
 
 if TYPE_CHECKING:
     from obstore.store import S3Credential
@@ -86,6 +86,13 @@ class S3Storage:
                 obstore.put(self._store, key, content, attributes=dict(self._headers(path)), mode="create")
             except AlreadyExistsError:
                 return False
+            except (PermissionDeniedError, UnauthenticatedError):
+                raise
+            except BaseError:
+                # A refusal, or a success, whose answer was lost with the connection.
+                if lies_there(self._signing(path), self._patience.call_seconds):
+                    return False
+                raise
         return True
 
     def put_new_file(self, path: str, source: BinaryIO) -> bool:
@@ -99,7 +106,7 @@ class S3Storage:
         upload = SingleUpload(source, size, headers)
         with self._asking("store", path):
             return upload.send(
-                lambda: obstore.sign(self._store, "PUT", _key(path), UPLOAD_LINK_LIFE),
+                self._signing(path),
                 retries=self._patience.retries,
                 longest_pause=self._patience.longest_pause,
                 timeout=self._patience.call_seconds,
@@ -150,6 +157,9 @@ class S3Storage:
             else:
                 found = [one["path"] for one in obstore.list_with_delimiter(self._store, start)["objects"]]
         return sorted(path for path in found if path.startswith(prefix))
+
+    def _signing(self, path: str) -> Sign:
+        return lambda method: obstore.sign(self._store, method, _key(path), UPLOAD_LINK_LIFE)
 
     @contextmanager
     def _asking(self, act: str, path: str) -> Iterator[None]:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from io import RawIOBase
-from typing import TYPE_CHECKING, BinaryIO
+from types import MappingProxyType
+from typing import TYPE_CHECKING, BinaryIO, Literal
 from urllib.parse import urlsplit
 
 import obstore
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE_SECONDS = 0.1
 
+Sign = Callable[[Literal["PUT", "HEAD"]], str]
+"""Makes a signed address for one request of this method."""
+
 
 class SingleUpload:
     """One file of `size` bytes to be put in one request whose body is read from the disk as it is sent.
@@ -37,45 +41,68 @@ class SingleUpload:
         self._source = source
         self._headers = {**headers, "Content-Length": str(size), "Content-MD5": _md5(source)}
 
-    def send(self, sign: Callable[[], str], *, retries: int, longest_pause: float, timeout: float) -> bool:
+    def send(self, sign: Sign, *, retries: int, longest_pause: float, timeout: float) -> bool:
         """True once it is stored, False if the name is taken.
 
         Raises PermissionDeniedError if the store refuses, OSError once it has failed `retries` times more.
         """
+        answer: int | Exception = 0
         for attempt in range(retries + 1):
-            status = self._try(sign(), timeout, is_last=attempt == retries)
-            if status in (200, 201):
+            self._source.seek(0)
+            answer = _ask(sign("PUT"), "PUT", timeout, self._source, self._headers)
+            if answer in (200, 201):
                 return True
-            if status == 412:
+            # A store may refuse by the headers alone and reset the connection before its answer is read; and
+            # what a try stored whose answer was lost lies there too.
+            if answer == 412 or (isinstance(answer, Exception) and lies_there(sign, timeout)):
                 return False
-            if status in (401, 403):
-                raise PermissionDeniedError(f"HTTP {status}")
+            if answer in (401, 403):
+                raise PermissionDeniedError(f"HTTP {answer}")
             # 409: two conditional puts met, and the store wants this one again. The rest is its own trouble.
             pause = min(FIRST_PAUSE_SECONDS * 2**attempt, longest_pause)
             if attempt < retries:
                 time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # spreads retries, hides nothing
-        raise OSError(f"the store answered HTTP {status}")
+        if isinstance(answer, Exception):
+            raise OSError(f"no answer: {type(answer).__name__}") from answer
+        raise OSError(f"the store answered HTTP {answer}")
 
-    def _try(self, url: str, timeout: float, *, is_last: bool) -> int:
-        """The answer's status; 503 for none at all, unless it was the last try."""
-        address = urlsplit(url)
-        connection = (
-            HTTPSConnection(address.netloc, timeout=timeout, context=ssl.create_default_context())
-            if address.scheme == "https"
-            else HTTPConnection(address.netloc, timeout=timeout)
-        )
-        connection.blocksize = PIECE_BYTES
-        self._source.seek(0)
+
+def lies_there(sign: Sign, timeout: float) -> bool:
+    """Whether the store says that the name is taken; asked once, and False if it says nothing."""
+    return _ask(sign("HEAD"), "HEAD", timeout) == 200
+
+
+def _ask(
+    url: str,
+    method: str,
+    timeout: float,
+    body: BinaryIO | None = None,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> int | Exception:
+    """The answer's status, or why there is none."""
+    address = urlsplit(url)
+    connection = (
+        HTTPSConnection(address.netloc, timeout=timeout, context=ssl.create_default_context())
+        if address.scheme == "https"
+        else HTTPConnection(address.netloc, timeout=timeout)
+    )
+    connection.blocksize = PIECE_BYTES
+    cut_off: OSError | None = None
+    try:
+        connection.connect()
         try:
-            connection.request("PUT", f"{address.path}?{address.query}", self._source, self._headers)
-            return connection.getresponse().status
-        except (OSError, HTTPException) as error:
-            if is_last:
-                raise OSError(f"no answer: {type(error).__name__}") from error
-            return 503
-        finally:
-            with suppress(OSError):
-                connection.close()
+            connection.request(method, f"{address.path}?{address.query}", body, headers)
+        except ConnectionError as error:
+            # The store reads no further: what it has answered to the headers may lie here already.
+            cut_off = error
+        status = connection.getresponse().status
+    except (OSError, HTTPException) as error:
+        return error
+    finally:
+        with suppress(OSError):
+            connection.close()
+    # Whatever it calls half a file, that one is not stored.
+    return cut_off if cut_off is not None and status < 400 else status
 
 
 def _md5(source: BinaryIO) -> str:

@@ -39,14 +39,15 @@ class KilledPublisher:
     place: BucketPlace
 
     def run(self, faults: Faults, now: float) -> None:
-        """Publish at `now`, and be killed where `faults` strike; `faults` then know how far it came."""
+        """Publish at `now`, and be killed where `faults` strike; they then know that, or all the calls."""
         ours, theirs = _FORKS.Pipe()
-        process = _FORKS.Process(target=_publish, args=(self, faults.at, faults.done, now, theirs))
+        spoil = (faults.kind, faults.at, faults.done)
+        process = _FORKS.Process(target=_publish, args=(self, spoil, now, theirs))
         process.start()
         theirs.close()
         process.join(LONGEST_SECONDS)
         if process.exitcode == -signal.SIGKILL:
-            faults.calls = faults.at
+            faults.met = True
             return
         assert process.exitcode == 0, process.exitcode
         faults.calls = ours.recv()
@@ -59,8 +60,9 @@ class _Kill(Faults):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _publish(publisher: KilledPublisher, at: int, done: bool, now: float, told: object) -> None:
-    faults = _Kill(at, done=done, dead=False)
+def _publish(publisher: KilledPublisher, spoil: tuple[str, int, bool], now: float, told: object) -> None:
+    kind, at, done = spoil
+    faults = _Kill(kind, at, done=done)
     engine = open_database(publisher.database_url)
     database = FaultyDatabase(engine)
     publish_due(

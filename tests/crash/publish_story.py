@@ -16,7 +16,7 @@ from registry.lifecycle.publish import PublicationPolicy
 from registry.lifecycle.recall import recall_uploads
 from registry.models import DiagnosisKey, HealthAuthority, Shelf, transaction
 from registry.models.shelf import regions_of_set
-from registry.protocol.export_file import ExportFile, read_zip
+from registry.protocol.export_file import ExportFile, check_export, read_zip, verify_signatures
 from registry.protocol.index import EXPOSURES, legacy_index_path
 from registry.protocol.intervals import EMBARGO_INTERVALS, interval_at
 from registry.protocol.keys import ReportType, TemporaryExposureKey
@@ -27,6 +27,9 @@ from tests.transparency.public_log import PublicLog
 REGIONS = ("XA", "XB")
 STEP_DAYS = 6
 """From publish to publish: a day of its own for each, and decoy users of the last are still revised."""
+
+AUTUMN_DAYS = 100
+"""After the clock's June: a short story sees the year turn as well."""
 
 POLICY = PublicationPolicy(
     window_seconds=HOUR,
@@ -48,22 +51,27 @@ class Onlooker:
         """By region, how often each (key, as a revision) lies in the windows' zips."""
 
     def look(self) -> None:
-        """As a phone does that polls right now: what the indexes name is there, verifies and agrees."""
+        """As a phone does that polls right now: what the indexes name is there, verifies and agrees.
+
+        A file is verified when it is first seen; from then on it must not change.
+        """
+        there = [name for name in self.stage.storage.names(EXPOSURES) if name.endswith((".zip", ".compact"))]
+        for name in there:
+            content = self.stage.fetch(name)
+            digest = sha256(content).hexdigest()
+            if name not in self.digests and name.endswith(".zip") and "/daily/" not in name:
+                export, signed, signatures = read_zip(content)
+                verify_signatures(signed, signatures, self.stage.trusted())
+                check_export(export, now=self.stage.clock())
+                self._count(export)
+            assert self.digests.setdefault(name, digest) == digest, f"{name} has changed"
         for region in self.regions:
             if self.stage.storage.read(legacy_index_path(region)) is not None:
-                self.stage.files(region)
+                assert {f"{EXPOSURES}/{name}" for name in self.stage.names(region)} <= set(there)
                 self.log.check_phone(region)
                 index = self.stage.index(region)
                 for newest in (*index.windows[-1:], *index.days[-1:]):
                     self.stage.held(newest.files)
-        for name in self.stage.storage.names(EXPOSURES):
-            if not name.endswith((".zip", ".compact")):
-                continue
-            content = self.stage.fetch(name)
-            digest = sha256(content).hexdigest()
-            if name not in self.digests and name.endswith(".zip") and "/daily/" not in name:
-                self._count(read_zip(content)[0])
-            assert self.digests.setdefault(name, digest) == digest, f"{name} has changed"
 
     def _count(self, file: ExportFile) -> None:
         published = self.published[file.region]
@@ -87,6 +95,7 @@ class Story:
         self._to_revise: TemporaryExposureKey | None = None
         self._to_recall: list[tuple[bytes, Sequence[TemporaryExposureKey]]] = []
         """(handle, those of its keys that have left by the next window)."""
+        stage.clock.advance(AUTUMN_DAYS * DAY)
         with transaction(stage.new_session()) as session:
             session.get_one(HealthAuthority, AUTHORITY.id).regions = list(REGIONS)
 
@@ -114,7 +123,7 @@ class Story:
         self.stage.publish(regions=REGIONS, policy=POLICY, holder="second")
         self.onlooker.look()
         self._mended += 1
-        if self._mended % 4 == 0:
+        if self._mended % 8 == 0:
             # Or there would be hundreds of files to look at. Only now: a day's file is made of keys that are
             # still there.
             self.stage.retire(policy=POLICY)
@@ -177,15 +186,17 @@ class Story:
             self.wanted[region].update((key.key_data, is_revised) for key in keys)
 
     def _check_decoys(self) -> None:
-        """Each once, in all its regions alike; none that left is missing, revisions are of keys that left."""
-        seen = [
+        """Each once, in its regions alone; none that left is missing, revisions are of keys that left."""
+        seen, of_both = (
             {what: times for what, times in published.items() if what[0] not in self._people}
             for published in self.onlooker.published.values()
-        ]
-        assert all(decoys == seen[0] for decoys in seen)
-        assert set(seen[0].values()) == {1}
-        assert any(is_revised for _, is_revised in seen[0])
-        assert all((key, False) in seen[0] for key, _ in seen[0])
+        )
+        # No keys go out in the second region alone.
+        assert of_both.items() < seen.items()
+        assert set(seen.values()) == {1}
+        assert any(is_revised for _, is_revised in of_both)
+        assert all((key, False) in seen for key, _ in seen)
+        assert all((key, False) in of_both for key, _ in of_both)
         with self.stage.new_session() as session:
             rows = session.execute(
                 select(DiagnosisKey.key_data, Shelf.region_set)
@@ -193,5 +204,5 @@ class Story:
                 .where(Shelf.window_end.is_not(None))
             )
             for key_data, region_set in rows:
-                for region in regions_of_set(region_set):
-                    assert (key_data, False) in self.onlooker.published[region]
+                for region, published in self.onlooker.published.items():
+                    assert ((key_data, False) in published) == (region in regions_of_set(region_set))

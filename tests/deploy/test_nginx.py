@@ -20,7 +20,7 @@ from registry.client.transport import HttpTransport
 from registry.protocol.serving import IMMUTABLE, file_time, known_tags, serving_of
 from registry.storage.served_folder import ServedFolder
 from tests.clock import FakeClock
-from tests.nginx import check_configuration, free_port, lay_out, serving
+from tests.nginx import SHIPPED, SITE, check_configuration, free_port, has_ipv6, lay_out, serving
 from tests.world import World
 
 DIGEST = "0" * 64
@@ -99,6 +99,17 @@ def test_nginx_takes_the_shipped_files(system_tool: Callable[[str], str], tmp_pa
     said = check_configuration(system_tool("nginx"), main)
     assert "syntax is ok" in said
     assert "[warn]" not in said
+
+
+def test_every_host_listens_by_ipv4_and_by_ipv6(host: PublicHost) -> None:
+    servers = (SHIPPED / SITE).read_text().split("\nserver {")[1:]
+    listening = [re.findall(r"^    listen (.*);$", server, re.MULTILINE) for server in servers]
+    assert listening == [["80", "[::]:80"], ["443 ssl http2", "[::]:443 ssl http2"]]
+    if has_ipv6():
+        connection = HTTPConnection("::1", host.port, timeout=10)
+        connection.request("GET", f"/{INDEX}")
+        assert connection.getresponse().read() == content_of(INDEX)
+        connection.close()
 
 
 @pytest.mark.parametrize("path", FILES)

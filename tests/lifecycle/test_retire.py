@@ -383,7 +383,7 @@ def test_of_two_retirements_at_once_the_second_waits(stage: Publishing) -> None:
 
     watched = Watched(stage.storage, lambda _call, _path: False, OSError())
     assert stage.retire(storage=watched, holder="loop:retire").busy is False
-    assert [outcome.busy for outcome in others] == [True]
+    assert {outcome.busy for outcome in others} == {True}
     assert stage.retire(holder="command:retire").busy is False
 
 

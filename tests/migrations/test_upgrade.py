@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from hashlib import sha256
 
 import pytest
 from alembic import command
@@ -14,6 +15,7 @@ from sqlalchemy.schema import SchemaItem
 from registry.migrations import METADATA, configuration, upgrade
 from registry.models import (
     Authorization,
+    Batch,
     BatchShelf,
     DiagnosisKey,
     KeyRevision,
@@ -191,6 +193,44 @@ def test_keys_of_before_there_were_days_are_all_there_with_their_revisions(
             with transaction(session):
                 make_days(session, range(20_590, 20_630))
             assert days_made(session) == set(range(20_590, 20_630))
+    engine.dispose()
+
+
+def test_of_a_manifest_that_lies_in_public_the_digest_is_kept(empty_database: Callable[[str], str]) -> None:
+    """A logged batch's does; one that was recorded and not logged may not lie there, and is made again."""
+    engine = open_database(empty_database("collecting"))
+    command.upgrade(configuration("collecting", engine), "0005")
+    batch = (
+        "INSERT INTO batch (id, region, sequence, window_start, window_end, state, salt, seed, decoys,"
+        " manifest, is_withdrawn, log_number) VALUES (:id, 'XA', :id, :id, :id + 1, :state, '', '', '{}',"
+        " :manifest, false, :number)"
+    )
+    logged, retired, recorded, sealed = b"\0logged" * 100_000, None, b"recorded", None
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO health_authority VALUES ('a', 'i', 'u', '[]')"))
+        for batch_id, (state, manifest, number) in enumerate(
+            [
+                ("published", logged, 7),
+                ("published", retired, 8),
+                ("published", recorded, None),
+                ("sealed", sealed, None),
+            ],
+            start=1,
+        ):
+            row = {"id": batch_id, "state": state, "manifest": manifest, "number": number}
+            connection.execute(text(batch), row)
+        # A row that refers to one of them: it must outlive the change.
+        connection.execute(
+            text("INSERT INTO receipt (commitment, region, content, batch_id) VALUES (:c, 'XA', 'x', 1)"),
+            {"c": b"c" * 32},
+        )
+    upgrade("collecting", engine)
+    assert differences("collecting", engine) == []
+    with Session(engine) as session:
+        rows = session.scalars(select(Batch).order_by(Batch.id)).all()
+        assert [row.manifest_sha256 for row in rows] == [sha256(logged).digest(), None, None, None]
+        assert [row.log_number for row in rows] == [7, 8, None, None]
+        assert session.scalars(select(Receipt.batch_id)).all() == [1]
     engine.dispose()
 
 

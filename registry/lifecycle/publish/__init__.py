@@ -19,9 +19,10 @@ from registry.errors import ConfigurationError, NoLiveSigner
 from registry.lifecycle.publish.advancing import Advanced, advance, resume, turn_year
 from registry.lifecycle.publish.apart import Failures
 from registry.lifecycle.publish.appending import append_due, check_material, issue_time
-from registry.lifecycle.publish.batches import PublishedBatch, finish_sealed, store_manifests
+from registry.lifecycle.publish.batches import PublishedBatch, finish_sealed
 from registry.lifecycle.publish.days import finish_days
 from registry.lifecycle.publish.key_days import make_due_days
+from registry.lifecycle.publish.manifests import store_missing_manifests
 from registry.lifecycle.publish.policy import PUBLISH_LEASE, PublicationPolicy
 from registry.lifecycle.publish.recovery import check_not_set_back
 from registry.lifecycle.publish.removal import (
@@ -244,7 +245,7 @@ def _publish_regions(run: Run, keys: ExportKeys, failures: Failures) -> PublishO
 
 def _finish(run: Run, keys: ExportKeys, region: str, batches: list[PublishedBatch]) -> Work:
     yield from finish_sealed(run, keys, region, batches)
-    store_manifests(run, keys, region)
+    store_missing_manifests(run, keys, region)
     yield from finish_days(run, keys, region)
 
 

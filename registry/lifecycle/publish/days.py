@@ -15,7 +15,6 @@ from registry.lifecycle.publish.files import Contents, file_jobs
 from registry.lifecycle.publish.run import ExportKeys, Run
 from registry.lifecycle.publish.side_by_side import Work
 from registry.models import Batch, BatchShelf, BatchState, DayFile
-from registry.models.batch import WITHOUT_MANIFEST
 
 DAY_SECONDS = 86_400
 
@@ -43,7 +42,6 @@ def days_to_come(session: Session, run: Run, region: str) -> list[list[Batch]]:
     rolled_up = select(func.coalesce(func.max(DayFile.last_sequence), -1)).where(DayFile.region == region)
     batches = session.scalars(
         select(Batch)
-        .options(WITHOUT_MANIFEST)
         .where(
             Batch.region == region,
             Batch.state == BatchState.PUBLISHED,

@@ -17,7 +17,6 @@ from registry.lifecycle.publish.policy import PublicationPolicy
 from registry.lifecycle.revise import revise_rows
 from registry.lifecycle.shelves import NOW, open_shelves, release_of
 from registry.models import Batch, DiagnosisKey, HealthAuthority, KeyRevision, Shelf, make_days
-from registry.models.batch import WITHOUT_MANIFEST
 from registry.models.feed import feeds
 from registry.models.key_day import day_of
 from registry.models.shelf import region_set_of, regions_of_set
@@ -193,7 +192,6 @@ def _earlier(session: Session, present: Batch) -> Sequence[Batch]:
     """The region's earlier batches whose decoy users may still be revised, oldest first."""
     return session.scalars(
         select(Batch)
-        .options(WITHOUT_MANIFEST)
         .where(
             Batch.region == present.region,
             Batch.sequence < present.sequence,

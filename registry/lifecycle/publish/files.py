@@ -26,7 +26,12 @@ from registry.protocol.export_file import (
     pack,
     read_zip_rows,
 )
-from registry.protocol.export_signatures import SignatureInfo, TrustedKeys, verify_signatures
+from registry.protocol.export_signatures import (
+    SignatureInfo,
+    Signatures,
+    TrustedKeys,
+    verify_signatures,
+)
 from registry.protocol.index import COMPACT, EXPOSURES, GAEN_ZIP, export_name
 from registry.protocol.intervals import EMBARGO_INTERVALS, interval_at
 from registry.protocol.key_rows import KeyRows
@@ -153,11 +158,16 @@ def _check_zip(content: bytes, export: ExportRows, registered: TrustedKeys) -> t
     found, signed, signatures = read_zip_rows(content)
     if not _says_the_same(found, export):
         raise Malformed("the file does not hold the keys, region and window of its batch")
+    check_signers(found, signed, signatures, registered)
+    return found.signature_infos
+
+
+def check_signers(found: ExportRows, signed: bytes, signatures: Signatures, registered: TrustedKeys) -> None:
+    """Raises Malformed or Distrusted unless those signed a zip that it announces, registered keys alone."""
     if tuple(info for info, _ in signatures) != found.signature_infos:
         raise Malformed("the file is signed by others than it announces")
-    _check_registered(found.signature_infos, registered)
+    check_registered(found.signature_infos, registered)
     verify_signatures(signed, signatures, registered)
-    return found.signature_infos
 
 
 def _says_the_same(found: ExportRows, export: ExportRows) -> bool:
@@ -196,12 +206,12 @@ def _store_compact(storage: Storage, contents: Contents, keys: ExportKeys) -> Ma
         file.seek(0)
         # A crash in here leaves no file, or the whole file under its name, which the next run adopts below.
         if storage.put_new_file(f"{EXPOSURES}/{name}", file):
-            digest, size = _digest(file)
+            digest, size = digest_and_size(file)
         else:
             there = storage.open_file(f"{EXPOSURES}/{name}")
             with _found(there, name) as lying:
                 signed_by = _adopted(name, lambda: _check_compact(lying, header, contents, keys.registered))
-                digest, size = _digest(lying)
+                digest, size = digest_and_size(lying)
     return ManifestFile(
         path=name,
         sha256=digest,
@@ -219,7 +229,7 @@ def _check_compact(
     found = read_compact(file, registered)
     if found.header != header:
         raise Malformed("the file does not hold the region and windows of its batch")
-    _check_registered(found.signed_by, registered)
+    check_registered(found.signed_by, registered)
     # That no key comes twice the database's primary key has seen to.
     _check_rows(found.keys(distinct=False), contents.keys)
     _check_rows(found.revised_keys(distinct=False), contents.revised_keys)
@@ -236,7 +246,8 @@ def _check_rows(found: Iterable[KeyRows], wanted: KeySpool) -> None:
         raise Malformed("the file does not hold all keys of its batch")
 
 
-def _digest(file: BinaryIO) -> tuple[str, int]:
+def digest_and_size(file: BinaryIO) -> tuple[str, int]:
+    """SHA-256 in hex and bytes of the whole file, read in pieces."""
     file.seek(0)
     digest, size = sha256(), 0
     while piece := file.read(PIECE_BYTES):
@@ -256,7 +267,8 @@ def _signed(message: bytes, signers: Sequence[Signer]) -> list[tuple[SignatureIn
     return [(info, signer.sign(message)) for info, signer in zip(_infos(signers), signers, strict=True)]
 
 
-def _check_registered(infos: Sequence[SignatureInfo], registered: TrustedKeys) -> None:
+def check_registered(infos: Sequence[SignatureInfo], registered: TrustedKeys) -> None:
+    """Raises UntrustedKey for a signer that is not registered here."""
     if not all((info.key_id, info.key_version) in registered for info in infos):
         raise UntrustedKey("the file is signed by a key that is not registered here")
 

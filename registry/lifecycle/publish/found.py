@@ -44,7 +44,7 @@ class FoundFile:
 class FoundBatch:
     """What is still public of a batch: nothing, once it was retired or withdrawn."""
 
-    manifest: bytes | None
+    has_manifest: bool
     receipts: tuple[bytes, ...]
     salt: bytes
     files: tuple[FoundFile, ...]
@@ -113,7 +113,7 @@ def find_published(run: Run, leaves: Iterable[Leaf]) -> Found:
 def _find_batch(run: Run, leaf: BatchLeaf, listed: Collection[str]) -> FoundBatch:
     content = run.storage.read(manifest_path(leaf.region, leaf.manifest.hex()))
     if content is None:
-        return FoundBatch(None, (), b"", ())
+        return FoundBatch(False, (), b"", ())
     if manifest_digest(content) != leaf.manifest:
         raise StorageConflict(f"the manifest of window {leaf.sequence} of {leaf.region} is damaged")
     manifest = decode_manifest(content)
@@ -127,7 +127,7 @@ def _find_batch(run: Run, leaf: BatchLeaf, listed: Collection[str]) -> FoundBatc
         if sha256(stored).hexdigest() != file.sha256:
             raise StorageConflict(f"{file.path} is not the file that was published")
         files.append(_found_file(file.path, file.format, file.sha256, stored))
-    return FoundBatch(content, manifest.receipts, manifest.salt, tuple(files))
+    return FoundBatch(True, manifest.receipts, manifest.salt, tuple(files))
 
 
 def _found_file(path: str, form: str, digest: str, stored: bytes) -> FoundFile:

@@ -1,42 +1,24 @@
 """Makes the files of batches and days once more, from the rows, and compares them with those that lie there.
 
-Changes nothing and signs nothing: what was signed is taken from the file. What differs was changed in one of
-the two places after it was published.
+Changes nothing and signs nothing: signatures are taken from the file, and verified. What differs was changed
+in one of the two places after it was published.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from tempfile import TemporaryFile
-from typing import BinaryIO, cast
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from registry.errors import Malformed
 from registry.lifecycle.publish.batches import spool_shelves
-from registry.lifecycle.publish.files import Contents, compact_header, exports
+from registry.lifecycle.publish.comparing import Rebuilt, Recorded, compare
+from registry.lifecycle.publish.files import Contents
 from registry.lifecycle.publish.policy import PublicationPolicy
-from registry.models import Batch, BatchShelf, BatchState, DayFile, ExportFile
+from registry.models import Batch, BatchShelf, BatchState, DayFile, ExportFile, ExportSigningKey
 from registry.models.shelf import shelves_of
-from registry.protocol.compact_file import write_compact
-from registry.protocol.export_file import encode_export_rows, read_zip_rows
-from registry.protocol.index import COMPACT, EXPOSURES, GAEN_ZIP
-from registry.protocol.key_rows import KeyRows
-from registry.storage import PIECE_BYTES, Storage
-
-
-@dataclass(frozen=True, slots=True)
-class Rebuilt:
-    """What became of one file. `fault` is empty if it is, byte for byte, what the rows make.
-
-    `partial`: some of its keys were retired before it, so that only the others could be compared.
-    """
-
-    path: str
-    fault: str = ""
-    partial: bool = False
+from registry.protocol.certificate import load_public_key
+from registry.protocol.export_signatures import TrustedKeys
+from registry.storage import Storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +32,7 @@ class _Group:
     last_sequence: int
     daily: bool
     shelf_ids: tuple[int, ...]
-    files: tuple[tuple[str, str], ...]
-    """(path, format), zips in their order."""
+    files: tuple[Recorded, ...]
 
 
 def rebuild_all(
@@ -59,16 +40,19 @@ def rebuild_all(
     storage: Storage,
     *,
     policy: PublicationPolicy,
-    now: float,
+    clock: Callable[[], float],
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[Rebuilt]:
-    """Every file that is on record and not withdrawn, oldest first. `progress`: groups done, of how many."""
+    """Every file that is on record and not withdrawn, oldest first. `progress`: groups done, of how many.
+
+    `clock` tells unix seconds. No transaction stays open while a group is compared.
+    """
     with new_session() as session:
-        groups = _groups(session)
+        groups, registered = _groups(session), _registered(session)
     for done, group in enumerate(groups):
         progress(done, len(groups))
         with new_session() as session:
-            yield from _rebuild(session, storage, group, policy, now)
+            yield from _rebuild(session, storage, group, policy=policy, registered=registered, clock=clock)
     progress(len(groups), len(groups))
 
 
@@ -80,8 +64,8 @@ def _groups(session: Session) -> list[_Group]:
         .order_by(Batch.window_end, Batch.region)
     ).all()
     for batch in batches:
-        files = session.execute(
-            select(ExportFile.path, ExportFile.format)
+        files = session.scalars(
+            select(ExportFile)
             .where(ExportFile.batch_id == batch.id)
             .order_by(ExportFile.format, ExportFile.file_number)
         ).all()
@@ -91,7 +75,7 @@ def _groups(session: Session) -> list[_Group]:
                     *(batch.region, batch.window_start, batch.window_end),
                     *(batch.sequence, batch.sequence, False),
                     tuple(shelves_of(session, batch.id)),
-                    tuple((path, form) for path, form in files),
+                    _recorded(files),
                 )
             )
     days: dict[tuple[str, int], list[DayFile]] = {}
@@ -111,95 +95,44 @@ def _group_of_day(session: Session, rows: Sequence[DayFile]) -> _Group:
     return _Group(
         *(day.region, day.window_start, day.window_end, day.sequence, day.last_sequence, True),
         tuple(shelf_ids),
-        tuple((row.path, row.format) for row in rows),
+        _recorded(rows),
     )
 
 
+def _recorded(rows: Sequence[ExportFile] | Sequence[DayFile]) -> tuple[Recorded, ...]:
+    return tuple(Recorded(row.path, row.format, row.sha256, row.size) for row in rows)
+
+
 def _rebuild(
-    session: Session, storage: Storage, group: _Group, policy: PublicationPolicy, now: float
+    session: Session,
+    storage: Storage,
+    group: _Group,
+    *,
+    policy: PublicationPolicy,
+    registered: TrustedKeys,
+    clock: Callable[[], float],
 ) -> Iterator[Rebuilt]:
-    retired = policy.last_end_retired(now)
     newer_than = policy.last_end_retired(group.end)
     with spool_shelves(session, group.shelf_ids, newer_than=newer_than) as (keys, revised):
-        session.rollback()
         contents = Contents(
             *(group.region, group.start, group.end, group.sequence, group.last_sequence),
             *(keys, revised, group.daily),
         )
-        zips = [path for path, form in group.files if form == GAEN_ZIP]
-        stored = {path: storage.read(f"{EXPOSURES}/{path}") for path in zips}
-        if _has_lost_keys(contents, stored.values(), retired):
-            yield from _compare_what_is_left(contents, stored, group)
-            return
-        for path, made in zip(zips, exports(contents, policy.keys_per_file), strict=False):
-            content = stored[path]
-            if content is None:
-                yield Rebuilt(path, "is gone")
-                continue
-            try:
-                found, signed, _ = read_zip_rows(content)
-            except Malformed as error:
-                yield Rebuilt(path, f"cannot be read: {error}")
-                continue
-            same = encode_export_rows(replace(made, signature_infos=found.signature_infos)) == signed
-            yield Rebuilt(path, "" if same else "holds other bytes than the rows make")
-        for path, form in group.files:
-            if form == COMPACT:
-                yield Rebuilt(path, _compact_fault(storage, path, contents))
+        # Asked after the rows were read: what was retired before that had come to its time by now.
+        retired = policy.last_end_retired(clock())
+        yield from compare(
+            storage,
+            contents,
+            group.files,
+            registered=registered,
+            keys_per_file=policy.keys_per_file,
+            retired=retired,
+        )
 
 
-def _has_lost_keys(contents: Contents, stored: Iterable[bytes | None], retired: int) -> bool:
-    """Whether the files hold keys that are old enough to have been retired, and that the rows lack."""
-    count, oldest = 0, retired + 1
-    for content in stored:
-        try:
-            found, _, _ = read_zip_rows(content or b"")
-        except Malformed:
-            return False
-        for rows in (found.keys, found.revised_keys):
-            count += len(rows)
-            if len(rows):
-                oldest = min(oldest, int(_ends(rows).min()))
-    return oldest <= retired and contents.keys.count + contents.revised_keys.count < count
-
-
-def _compare_what_is_left(
-    contents: Contents, stored: Mapping[str, bytes | None], group: _Group
-) -> Iterator[Rebuilt]:
-    """Every key that is still there must be in the files as the row says."""
-    published = {False: set[bytes](), True: set[bytes]()}
-    for content in stored.values():
-        found, _, _ = read_zip_rows(content or b"")
-        for is_revised, rows in ((False, found.keys), (True, found.revised_keys)):
-            published[is_revised].update(row.tobytes() for row in rows)
-    kept = {
-        is_revised: {row.tobytes() for rows in spool.chunks() for row in rows}
-        for is_revised, spool in ((False, contents.keys), (True, contents.revised_keys))
+def _registered(session: Session) -> TrustedKeys:
+    """Every export key that was ever registered: files outlive the time in which their key signs."""
+    return {
+        (row.key_id, row.key_version): load_public_key(row.public_key_pem)
+        for row in session.scalars(select(ExportSigningKey))
     }
-    same = all(kept[is_revised] <= published[is_revised] for is_revised in (False, True))
-    for path, _ in group.files:
-        yield Rebuilt(path, "" if same else "does not hold what the rows say of its keys", partial=True)
-
-
-def _compact_fault(storage: Storage, path: str, contents: Contents) -> str:
-    there = storage.open_file(f"{EXPOSURES}/{path}")
-    if there is None:
-        return "is gone"
-    with there, TemporaryFile() as temporary:
-        made = cast("BinaryIO", temporary)
-        write_compact(made, compact_header(contents), contents.keys.chunks(), contents.revised_keys.chunks())
-        left = made.tell()
-        made.seek(0)
-        # All but the signatures, which differ each time.
-        while left:
-            piece = made.read(min(PIECE_BYTES, left))
-            if there.read(len(piece)) != piece:
-                return "holds other bytes than the rows make"
-            left -= len(piece)
-    return ""
-
-
-def _ends(rows: KeyRows) -> npt.NDArray[np.int64]:
-    ends: npt.NDArray[np.int64] = rows["rolling_start_interval_number"].astype(np.int64)
-    ends += rows["rolling_period"]
-    return ends

@@ -53,6 +53,9 @@ from registry.protocol.leaves import (
 )
 from registry.protocol.recall import recall_tags
 
+_ASKED_AT_ONCE = 1_000
+"""Databases take a limited number of values in one statement."""
+
 
 @dataclass(frozen=True, slots=True)
 class Missing:
@@ -187,7 +190,7 @@ def _bring_back_batch(session: Session, year: int, number: int, leaf: BatchLeaf,
         newest_key_end=what.newest_key_end,
         salt=what.salt,
         seed=b"",  # known to the lost database alone
-        manifest=what.manifest,
+        manifest_sha256=leaf.manifest if what.has_manifest else None,
         log_year=year,
         log_number=number,
     )
@@ -204,11 +207,14 @@ def _bring_back_batch(session: Session, year: int, number: int, leaf: BatchLeaf,
         )
         for file in what.files
     )
-    session.execute(
-        update(Receipt)
-        .where(Receipt.commitment.in_(what.receipts), Receipt.batch_id.is_(None))
-        .values(batch_id=batch.id)
-    )
+    receipts = list(what.receipts)
+    for at in range(0, len(receipts), _ASKED_AT_ONCE):
+        some = receipts[at : at + _ASKED_AT_ONCE]
+        session.execute(
+            update(Receipt)
+            .where(Receipt.commitment.in_(some), Receipt.batch_id.is_(None))
+            .values(batch_id=batch.id)
+        )
 
 
 @dataclass(slots=True)

@@ -93,7 +93,7 @@ def regions_with_withdrawn_files(session: Session) -> list[str]:
     is_rolled_up = exists().where(DayFile.region == Batch.region, holds_withdrawn_window())
     regions = session.scalars(
         select(Batch.region)
-        .where(Batch.is_withdrawn, or_(has_files, is_rolled_up, Batch.manifest.is_not(None)))
+        .where(Batch.is_withdrawn, or_(has_files, is_rolled_up, Batch.manifest_sha256.is_not(None)))
         .distinct()
         .order_by(Batch.region)
     ).all()
@@ -112,7 +112,7 @@ def remove_batches(session: Session, region: str, policy: PublicationPolicy, now
         too_young,
         Batch.state == BatchState.SEALED,
         Batch.log_number.is_(None),
-        Batch.manifest.is_not(None),
+        Batch.manifest_sha256.is_not(None),
         exists().where(ExportFile.batch_id == Batch.id),
         exists().where(BatchShelf.batch_id == Batch.id, DiagnosisKey.shelf_id == BatchShelf.shelf_id),
         exists().where(BatchShelf.batch_id == Batch.id, KeyRevision.shelf_id == BatchShelf.shelf_id),
@@ -161,6 +161,28 @@ def remove_old_indexes(run: Run, region: str) -> int:
     return gone
 
 
+def remove_unnamed_manifests(run: Run, region: str) -> None:
+    """Manifests of the region that no batch names: of a run that died before it recorded what it had stored,
+    where the next one made other bytes, and of batches that were taken back.
+
+    Only for a database that knows all that was published: what it has forgotten, nothing in it names.
+    """
+    folder = manifest_path(region, "0" * 64).rpartition("/")[0]
+    there = run.storage.names(f"{folder}/")
+    # Asked after the names. While a batch has no leaf, its manifest may be stored and not recorded yet, be it
+    # by a publisher that has taken our lease meanwhile. What any other batch has stored is recorded by now.
+    of_region = Batch.region == region
+    waits = run.session.scalar(select(exists().where(of_region, Batch.log_number.is_(None))))
+    digests = run.session.scalars(
+        select(Batch.manifest_sha256).where(of_region, Batch.manifest_sha256.is_not(None))
+    )
+    named = {manifest_path(region, digest.hex()) for digest in digests if digest is not None}
+    run.session.rollback()  # no transaction stays open while files are deleted
+    if not waits:
+        for path in sorted(set(there) - named):
+            run.storage.delete(path)
+
+
 def remove_superseded_tiles(run: Run, year: int, published_size: int) -> int:
     """Partial tiles of the shard whose full ones are published; how many.
 
@@ -187,7 +209,7 @@ def delete_rows(session: Session, statement: Delete) -> int:
 
 def _remove(run: Run, region: str, which: ColumnElement[bool], *, with_receipts: bool) -> int:
     batches = run.session.execute(
-        select(Batch.id, Batch.manifest).where(
+        select(Batch.id, Batch.manifest_sha256).where(
             Batch.region == region, Batch.state == BatchState.PUBLISHED, Batch.log_number.is_not(None), which
         )
     ).all()
@@ -207,7 +229,7 @@ def _remove(run: Run, region: str, which: ColumnElement[bool], *, with_receipts:
         for path in files[batch_id]:
             run.storage.delete(f"{EXPOSURES}/{path}")
         if manifest is not None:
-            run.storage.delete(manifest_path(region, sha256(manifest).hexdigest()))
+            run.storage.delete(manifest_path(region, manifest.hex()))
         gone.append(batch_id)
         count += len(files[batch_id])
     # A crash here leaves rows without files, to which the next run comes back.
@@ -219,7 +241,7 @@ def _remove(run: Run, region: str, which: ColumnElement[bool], *, with_receipts:
             session.execute(
                 update(Batch)
                 .where(Batch.id.in_(gone))
-                .values(manifest=None)
+                .values(manifest_sha256=None)
                 .execution_options(synchronize_session=False)
             )
     return count
@@ -228,7 +250,7 @@ def _remove(run: Run, region: str, which: ColumnElement[bool], *, with_receipts:
 def _with_anything_left(session: Session, batch_ids: Sequence[int], *, with_receipts: bool) -> set[int]:
     """Which of these batches still have a file, a manifest or, if asked, a receipt."""
     there = [
-        Batch.manifest.is_not(None),
+        Batch.manifest_sha256.is_not(None),
         exists().where(ExportFile.batch_id == Batch.id),
         *([exists().where(Receipt.batch_id == Batch.id)] if with_receipts else []),
     ]

@@ -208,6 +208,20 @@ def test_a_receipt_slipped_in_after_sealing_makes_the_manifest_differ(auditor: A
     assert re.search(r"<td>3</td><td>\d+</td>\s*<td><span class=\"state[^>]*>differs</span>", page)
 
 
+@pytest.mark.parametrize("spoil", ["damaged", "gone"])
+def test_a_manifest_that_is_not_the_recorded_one_differs(auditor: Auditor, world: World, spoil: str) -> None:
+    live_a_day(world)
+    manifests = list((world.settings.public_dir / "exposures/XA/manifest").glob("*.json"))
+    for path in manifests:
+        if spoil == "gone":
+            path.unlink()
+        else:
+            path.write_bytes(b"{}")
+    page = auditor.sign_in().page()
+    assert len(re.findall(r"<td>\d+</td><td>0</td>\s*<td><span[^>]*>differs</span>", page)) == len(manifests)
+    assert ">agrees<" not in page
+
+
 def stored_receipts(world: World) -> list[str]:
     """What the phones keep too, in the same bytes."""
     with Session(open_database(world.settings.collecting_database_url)) as session:

@@ -184,6 +184,19 @@ def test_an_official_whose_own_statements_are_meant_does_not_decide(
     assert decide(second, path, "approve") == 303
 
 
+def test_the_author_of_one_statement_decides_if_somebody_else_asked(
+    portal: Portal, first: FlaskClient, second: FlaskClient
+) -> None:
+    number, code = statement(portal, first)
+    use(portal, code)
+    path = ask(second, number)
+    assert "Approve the recall" in first.get(path).text
+    assert decide(second, path, "approve") == 409, "who asked, never"
+    assert decide(first, path, "approve") == 303
+    order = order_of(portal)
+    assert (order.asked_by, order.decided_by) == ("official-2", "official-1"), "two people have acted"
+
+
 def test_without_the_ticks_nothing_happens(portal: Portal, first: FlaskClient, second: FlaskClient) -> None:
     number, _code = statement(portal, first)
     path = f"/portal/recalls/ask/{number}"

@@ -9,7 +9,16 @@ from sqlalchemy import select
 from registry.client.monitor.count_patients import Method, count_patients
 from registry.errors import PublishingFailed
 from registry.lifecycle.publish import PublicationPolicy
-from registry.models import Batch, DiagnosisKey, HealthAuthority, KeyRevision, Shelf, transaction
+from registry.lifecycle.publish.decoys import keep_sets_served
+from registry.models import (
+    Batch,
+    DiagnosisKey,
+    HealthAuthority,
+    KeyRevision,
+    RegionFeed,
+    Shelf,
+    transaction,
+)
 from registry.protocol.decoys import decoy_keys, window_intervals
 from registry.protocol.export_file import read_zip
 from registry.protocol.index import GAEN_ZIP, TRUST_PATH
@@ -101,6 +110,28 @@ def test_what_two_feeds_share_holds_decoys_too(stage: Publishing) -> None:
     assert shared - real <= decoys_of(batch, "XA,XB")
     assert batch.decoys["XA,XB"] >= 8
     assert by_region["XA"] - shared <= decoys_of(batch, "XA"), "XA alone has nobody but decoys"
+
+
+@pytest.mark.parametrize("age", [1, 0], ids=["may leave at once", "waits for its embargo"])
+def test_who_uploaded_before_a_change_of_feeds_is_not_alone_in_the_difference(
+    stage: Publishing, age: int
+) -> None:
+    for _ in range(2):
+        stage.publish(policy=POLICY, regions=["XA", "XB"])
+        stage.clock.advance(SLOT)
+    person = key_ending(interval_at(stage.clock()) - 144 * age, 1000)
+    stage.collect([person], regions=["XA"])
+    with transaction(stage.new_session()) as session:
+        keep_sets_served(session)
+        session.merge(RegionFeed(region="XB", include=["XA", "XB"], exclude=[], include_travelers=False))
+    stage.publish(policy=POLICY, regions=["XA", "XB"])
+    in_file = {region: {key.key_data for key in stage.files(region)[-1].keys} for region in ("XA", "XB")}
+    alone = in_file["XA"] - in_file["XB"]
+    batch = stage.batches("XA")[-1]
+    assert (person.key_data in alone) == (age == 1)
+    assert batch.decoys["XA"] >= 9
+    assert alone - {person.key_data} <= frozenset().union(*(decoys_of(one) for one in stage.batches("XA")))
+    assert len(alone & decoys_of(batch)) > 20
 
 
 def test_the_attacker_finds_no_more_than_the_policy_tells(stage: Publishing) -> None:

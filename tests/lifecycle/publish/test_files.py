@@ -13,7 +13,6 @@ from registry.protocol.index import COMPACT, EXPOSURES, GAEN_ZIP
 from registry.protocol.intervals import EMBARGO_INTERVALS
 from registry.protocol.key_rows import key_rows
 from registry.protocol.keys import TemporaryExposureKey, canonical_order
-from registry.protocol.manifest import decode_manifest
 from registry.signing.file_key import FileKey
 from tests.clock import NOON_OF_JUNE_15
 from tests.publishing import DAY, HOUR, HOURLY, NOON, Publishing, in_memory, key_ending, new_signer
@@ -113,8 +112,7 @@ def test_the_file_of_an_earlier_run_is_adopted_though_keys_have_rotated_since(
     stage.add_signer(new_signer("310", "v2"), until=END + DAY)
     stage.publish()
     assert stage.fetch(path) == earlier.fetch(path)
-    manifest = decode_manifest(stage.batches()[0].manifest or b"")
-    (file,) = [file for file in manifest.files if path.endswith(file.path)]
+    (file,) = [file for file in stage.manifest(stage.batches()[0]).files if path.endswith(file.path)]
     assert file.signing_keys == (("310", "v1"),)
     assert len(stage.published()) == 1
     stage.check_agreement()

@@ -88,7 +88,7 @@ def test_of_a_batch_whose_one_format_fails_nothing_is_recorded(stage: Publishing
     )
     with pytest.raises(PublishingFailed):
         stage.publish(storage=storage)
-    assert stage.batches()[0].manifest is None
+    assert stage.batches()[0].manifest_sha256 is None
     stage.publish()
     stage.check_agreement()
 
