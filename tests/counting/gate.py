@@ -71,12 +71,19 @@ def run(world: World, *, slots: int, seed: int, decoys: Decoys | None = None) ->
     return [trial for place in SETS for trial in _trials(attacker, place, history, twin, chance)]
 
 
-def run_alone(world: World, *, trials: int, seed: int, decoys: Decoys | None = None) -> list[Trial]:
-    """`trials` windows of each of `COUNTS`, each by itself and without a publisher: for what decoys are."""
+def run_alone(
+    world: World,
+    *,
+    trials: int,
+    seed: int,
+    decoys: Decoys | None = None,
+    counts: Sequence[int] = COUNTS,
+) -> list[Trial]:
+    """`trials` windows of each of `counts`, each by itself and without a publisher: for what decoys are."""
     chance = random.Random(seed)
     made = decoys or Decoys()
     attacker = Attacker(world, made, POLICY, chance)
-    return [_alone(attacker, made, world, real, chance) for real in COUNTS for _ in range(trials)]
+    return [_alone(attacker, made, world, real, chance) for real in counts for _ in range(trials)]
 
 
 def _alone(attacker: Attacker, made: Decoys, world: World, real: int, chance: random.Random) -> Trial:
