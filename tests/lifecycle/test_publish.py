@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sqlalchemy import update
 
 from registry.lifecycle.publish import PublicationPolicy
+from registry.lifecycle.publish.key_days import make_due_days
 from registry.models import BatchState, Shelf, transaction
 from registry.protocol.index import legacy_index_path
 from registry.protocol.intervals import EMBARGO_INTERVALS, interval_at
@@ -54,6 +55,8 @@ def test_an_upload_that_commits_late_falls_into_the_next_batch(stage: Publishing
         stage.publish()  # one writer at a time: it cannot hang open while a batch is sealed
         stage.collect([key])
     else:
+        with stage.new_session() as session:
+            make_due_days(session, stage.clock())  # as a publisher has done before any upload comes
         with stage.new_session() as hanging:
             stage.collect([key], session=hanging)
             stage.publish()
