@@ -26,18 +26,26 @@ from registry.faces.device.settings import CollectingFace, IssuingFace
 from registry.faces.portal import PortalFace, create_portal_app
 from registry.faces.public import create_public_app
 from registry.faces.witness import WitnessFace, create_witness_app
-from registry.folder import FOLDER_MARK, check_folder, folder_mark, read_log_origin, read_secret
+from registry.folder import (
+    FOLDER_MARK,
+    check_folder,
+    folder_mark,
+    read_log_origin,
+    read_recall_key,
+    read_recall_public_key,
+    read_secret,
+)
 from registry.lifecycle.authorize import IssuingPolicy
 from registry.lifecycle.collect import CollectionPolicy
 from registry.models import CertificateKey, open_database
 from registry.protocol.certificate import load_public_key
 from registry.protocol.intervals import Clock
 from registry.protocol.revision_token import RevisionKeyRing
+from registry.public_files import public_storage
 from registry.publisher import Publisher, publication_policy, publisher
 from registry.signing import NoteSigner
 from registry.signing.file_key import FileKey
 from registry.signing.keyring import FilesKeyRing
-from registry.storage.local import LocalStorage
 from registry.witness.beginning import begin_witness
 from registry.witness.cosigner import Witness
 from registry.witness.state import has_state, read_identity
@@ -54,6 +62,7 @@ __all__ = [
     "publication_policy",
     "publisher",
     "read_log_origin",
+    "read_recall_key",
     "read_secret",
 ]
 """What stands in modules of its own, and is the commands' by this one."""
@@ -88,6 +97,7 @@ def portal(settings: Settings, clock: Clock = time.time) -> Flask:
             clock=clock,
             session_secret=read_secret(settings.keys_dir / "session.key"),
             lookup_key=read_secret(settings.keys_dir / "lookup.key"),
+            recall_key=read_recall_key(settings.keys_dir),
             policy=issuing_policy(settings),
             authority_id=settings.health_authority_id,
             profile=settings.profile,
@@ -112,6 +122,7 @@ def issuing(settings: Settings, clock: Clock = time.time) -> Flask:
                 key_id: load_public_key(key.public_key_pem) for key_id, key in token_keys.items()
             },
             certificate_signers=CertificateSigners(settings, clock),
+            recall_public_key=read_recall_public_key(settings.keys_dir),
             policy=issuing_policy(settings),
             hold_milliseconds=settings.answer_hold_milliseconds,
             sleep=time.sleep,
@@ -122,22 +133,25 @@ def issuing(settings: Settings, clock: Clock = time.time) -> Flask:
 
 def collecting(settings: Settings, clock: Clock = time.time) -> Flask:
     """The device face's collecting part: uploads of keys."""
-    return create_collecting_app(
-        CollectingFace(
-            database_url=settings.collecting_database_url,
-            clock=clock,
-            revision_keys=_revision_keys(settings),
-            policy=CollectionPolicy(),
-            hold_milliseconds=settings.answer_hold_milliseconds,
-            sleep=time.sleep,
-            monotonic=time.monotonic,
-        )
+    return create_collecting_app(collecting_face(settings, clock))
+
+
+def collecting_face(settings: Settings, clock: Clock) -> CollectingFace:
+    """What that part is given."""
+    return CollectingFace(
+        database_url=settings.collecting_database_url,
+        clock=clock,
+        revision_keys=_revision_keys(settings),
+        policy=CollectionPolicy(),
+        hold_milliseconds=settings.answer_hold_milliseconds,
+        sleep=time.sleep,
+        monotonic=time.monotonic,
     )
 
 
 def public(settings: Settings) -> Flask:
     """Files for phones, the same for all. Holds no database."""
-    return create_public_app(settings.public_dir)
+    return create_public_app(public_storage(settings))
 
 
 def audit(settings: Settings, clock: Clock = time.time, *, with_receipts: bool = True) -> Flask:
@@ -149,7 +163,7 @@ def audit(settings: Settings, clock: Clock = time.time, *, with_receipts: bool =
             collecting=sessionmaker(open_database(settings.collecting_database_url)),
             form_secret=read_secret(settings.keys_dir / "session.key"),
         )
-    storage = LocalStorage(settings.public_dir)
+    storage = public_storage(settings)
     return create_audit_app(AuditFace(storage, settings.profile, settings.base_url, clock, access))
 
 

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from environs import Env, EnvError
 
@@ -18,6 +19,10 @@ from registry.signing.key_place import TokenPlace
 
 DAY = 86_400
 LOG_ORIGIN = re.compile(r"(?=.{1,200}\Z)[a-z0-9.-]+(/[A-Za-z0-9._~-]+)*")
+
+BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+BUCKET_PREFIX = re.compile(r"([A-Za-z0-9-]+(/[A-Za-z0-9-]+)*)?")
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,11 @@ class Settings:
     """Stored with the authority of a fresh registry."""
     window_seconds: int
     """Length of a publication window, aligned to UTC. Must divide a day."""
+    slot_seconds: int
+    """A region's keys go out at the end of a slot whatever there is; earlier, at a window's end, if there are
+    `floor` uploads. A multiple of the window."""
+    floor: int
+    """How many people a batch holds at least, decoy users among them. Under 10 single people can be told."""
     retention_days: int
     """Days after a key's validity for which it and its file are kept, 16 to 28: the phones' figure is 21."""
     answer_hold_milliseconds: int
@@ -61,7 +71,10 @@ class Settings:
     web_processes: int
     """Web server processes."""
     web_threads: int
-    """Threads in each; one per request under way, held answers included."""
+    """On SQLite: threads in each; one per request under way, held answers included."""
+    web_connections: int
+    """On PostgreSQL: connections that each serves at once, held answers included. They cost it no thread, but
+    an open file each: where the system allows fewer, callers are refused."""
     pkcs11_module: Path | None
     """Shared library of the PKCS#11 token that holds export and log keys; keys lie in files without it.
     Whoever can replace the library can sign and read the PIN."""
@@ -70,6 +83,19 @@ class Settings:
     pkcs11_pin_file: Path | None
     """File of mode 0600 with the token's user PIN in one line. Whoever reads it can sign while the token
     answers, but cannot take the keys away."""
+
+    public_bucket: str | None
+    """Bucket of an S3-compatible store for the public files; they lie in the data folder without it. It must
+    exist, honour conditional puts (`If-None-Match: *`), and let everyone read and only us write."""
+    public_bucket_endpoint: str | None
+    """Address of that store. Plain http only on this machine: whoever is in between could change files."""
+    public_bucket_region: str
+    """Region of that store, as it wants it in signatures."""
+    public_bucket_prefix: str
+    """Folder within the bucket, empty for the whole of it. Never let two registries share one."""
+    public_bucket_credentials_file: Path | None
+    """File of mode 0600 with two lines, `access_key_id = …` and `secret_access_key = …`. Whoever reads it can
+    take public files away, but not forge them. Give web processes one that can only read."""
 
     witness_policy_file: Path | None
     """Witnesses with their addresses, groups and the quorum (C2SP tlog-policy); `quorum none` without it. It
@@ -147,24 +173,41 @@ def _read(env: Env) -> Settings:
         health_authority_id=env.str("HEALTH_AUTHORITY_ID", "org.example.health"),
         health_authority_name=env.str("HEALTH_AUTHORITY_NAME", "Demonstration Health Authority"),
         window_seconds=env.int("WINDOW_SECONDS", 60 if demo else 3600),
+        slot_seconds=env.int("SLOT_SECONDS", _slot(env.int("WINDOW_SECONDS", 60 if demo else 3600))),
+        floor=env.int("FLOOR", 1 if demo else 10),
         retention_days=env.int("RETENTION_DAYS", 21),
         answer_hold_milliseconds=env.int("ANSWER_HOLD_MILLISECONDS", 300),
         code_life_seconds=env.int("CODE_LIFE_SECONDS", DAY),
         web_processes=env.int("WEB_PROCESSES", 2),
         web_threads=env.int("WEB_THREADS", 64),
+        web_connections=env.int("WEB_CONNECTIONS", 4000),
         pkcs11_module=env.path("PKCS11_MODULE", None),
         pkcs11_token=env.str("PKCS11_TOKEN", None),
         pkcs11_pin_file=env.path("PKCS11_PIN_FILE", None),
+        public_bucket=env.str("PUBLIC_BUCKET", None),
+        public_bucket_endpoint=_without_slash(env.str("PUBLIC_BUCKET_ENDPOINT", None)),
+        public_bucket_region=env.str("PUBLIC_BUCKET_REGION", "us-east-1"),
+        public_bucket_prefix=env.str("PUBLIC_BUCKET_PREFIX", "").strip("/"),
+        public_bucket_credentials_file=env.path("PUBLIC_BUCKET_CREDENTIALS_FILE", None),
         witness_policy_file=env.path("WITNESS_POLICY_FILE", None),
         witness_fail_open_seconds=env.int("WITNESS_FAIL_OPEN_SECONDS", 3600),
         witness_name=env.str("WITNESS_NAME", None),
     )
 
 
+def _slot(window_seconds: int) -> int:
+    """Four hours, unless the windows do not fit into them."""
+    return 14_400 if 0 < window_seconds <= 14_400 and 14_400 % window_seconds == 0 else window_seconds
+
+
 def _absolute(url: str) -> str:
     """A relative SQLite path means the same file to every process, wherever each of them runs."""
     path = url.removeprefix("sqlite:///")
     return url if path in {url, ":memory:"} else f"sqlite:///{Path(path).absolute()}"
+
+
+def _without_slash(url: str | None) -> str | None:
+    return url.rstrip("/") if url else None
 
 
 def _profile(name: str) -> Literal["demo", "production"]:
@@ -178,6 +221,15 @@ def _profile(name: str) -> Literal["demo", "production"]:
 def _check(settings: Settings) -> None:
     if not 1 <= settings.window_seconds <= DAY or DAY % settings.window_seconds:
         raise ConfigurationError("REGISTRY_WINDOW_SECONDS must divide a day: try 60, 900, 3600 or 14400")
+    slot = settings.slot_seconds
+    if slot < 1 or slot % settings.window_seconds or DAY % slot:
+        raise ConfigurationError(
+            "REGISTRY_SLOT_SECONDS must be a multiple of REGISTRY_WINDOW_SECONDS and divide a day: try 14400"
+        )
+    if not 1 <= settings.floor <= 1000:
+        raise ConfigurationError("REGISTRY_FLOOR must be 1 to 1000")
+    if settings.profile == "production" and settings.floor < 10:
+        raise ConfigurationError("REGISTRY_FLOOR under 10 lets single people be told from a file")
     if not 16 <= settings.retention_days <= 28:
         raise ConfigurationError(
             "REGISTRY_RETENTION_DAYS must be 16 to 28: keys are taken for 15 days, files refused after 28"
@@ -205,9 +257,38 @@ def _check(settings: Settings) -> None:
             "REGISTRY_PKCS11_MODULE, REGISTRY_PKCS11_TOKEN and REGISTRY_PKCS11_PIN_FILE go together: "
             "set all three or none"
         )
+    _check_bucket(settings)
     if settings.witness_fail_open_seconds < 0:
         raise ConfigurationError("REGISTRY_WITNESS_FAIL_OPEN_SECONDS must be 0 or more")
     if settings.witness_name is not None and not re.fullmatch(r"[!-*,-~]{1,200}", settings.witness_name):
         raise ConfigurationError("REGISTRY_WITNESS_NAME takes 1 to 200 characters, no spaces and no plus")
     if settings.issuing_database_url == settings.collecting_database_url:
         raise ConfigurationError("the two halves need two databases: issuing and collecting are the same")
+
+
+def _check_bucket(settings: Settings) -> None:
+    bucket = (
+        settings.public_bucket,
+        settings.public_bucket_endpoint,
+        settings.public_bucket_credentials_file,
+    )
+    if any(bucket) and not all(bucket):
+        raise ConfigurationError(
+            "REGISTRY_PUBLIC_BUCKET, REGISTRY_PUBLIC_BUCKET_ENDPOINT and "
+            "REGISTRY_PUBLIC_BUCKET_CREDENTIALS_FILE go together: set all three or none"
+        )
+    if settings.public_bucket is not None and not BUCKET.fullmatch(settings.public_bucket):
+        raise ConfigurationError("REGISTRY_PUBLIC_BUCKET takes 3 to 63 of a-z, 0-9, . and -")
+    if not BUCKET_PREFIX.fullmatch(settings.public_bucket_prefix):
+        raise ConfigurationError("REGISTRY_PUBLIC_BUCKET_PREFIX is a folder's path: letters, digits, - and /")
+    endpoint = urlsplit(settings.public_bucket_endpoint or "https://none")
+    if endpoint.username or endpoint.password or endpoint.query or endpoint.fragment or endpoint.path:
+        raise ConfigurationError(
+            "REGISTRY_PUBLIC_BUCKET_ENDPOINT is a scheme, a host and a port: keys go into "
+            "REGISTRY_PUBLIC_BUCKET_CREDENTIALS_FILE, the bucket into REGISTRY_PUBLIC_BUCKET"
+        )
+    is_safe = endpoint.scheme == "https" or (endpoint.scheme == "http" and endpoint.hostname in LOOPBACK)
+    if not is_safe or not endpoint.hostname:
+        raise ConfigurationError(
+            "REGISTRY_PUBLIC_BUCKET_ENDPOINT must begin with https://; http:// is for this machine alone"
+        )

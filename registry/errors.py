@@ -105,6 +105,10 @@ class StorageConflict(Unavailable):
     """Other bytes already lie under a name that is written once. Never overwritten, always reported."""
 
 
+class StorageUnavailable(Unavailable):
+    """The store of the public files does not answer, or refuses us. Running again mends what was begun."""
+
+
 class LogSetBack(Unavailable):
     """The database is behind what its own log has published, as after an older backup was restored.
 
@@ -139,6 +143,14 @@ class ConfigurationError(RegistryError):
 
 class NothingToWithdraw(RegistryError):
     """The batch that an operator named is not there to be withdrawn."""
+
+
+class NothingToRecall(RegistryError):
+    """There is no such statement, or its recall is under way already."""
+
+
+class NotToBeDecided(RegistryError):
+    """A recall that is decided already, that is not there, or that this official may not decide."""
 
 
 class FetchFailed(RegistryError):

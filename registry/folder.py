@@ -6,10 +6,14 @@ A folder that was made for a demonstration must never sign for real people, nor 
 import json
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+
 from registry.config import Settings
 from registry.errors import ConfigurationError
 
 FOLDER_MARK = "registry.json"
+RECALL_KEY, RECALL_PUBLIC_KEY = "recall.key", "recall.pub"
+"""The portal's own, which opens recall handles, and what seals them: all that the device face may read."""
 
 
 def read_log_origin(settings: Settings) -> str:
@@ -61,3 +65,19 @@ def read_secret(path: Path) -> bytes:
     if len(secret) != 32:
         raise ConfigurationError(f"{path} does not hold 32 bytes")
     return secret
+
+
+def read_recall_key(keys_dir: Path) -> X25519PrivateKey:
+    """The portal's alone: who has it and the issuing database can tell which upload came of which statement,
+    if the collecting database is theirs too.
+    """
+    return X25519PrivateKey.from_private_bytes(read_secret(keys_dir / RECALL_KEY))
+
+
+def read_recall_public_key(keys_dir: Path) -> X25519PublicKey:
+    """The public half, kept as hexadecimal. Raises ConfigurationError."""
+    path = keys_dir / RECALL_PUBLIC_KEY
+    try:
+        return X25519PublicKey.from_public_bytes(bytes.fromhex(path.read_text().strip()))
+    except (FileNotFoundError, ValueError) as error:
+        raise ConfigurationError(f"{path} holds no public key: `registry run` once writes it") from error

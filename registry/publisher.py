@@ -1,7 +1,8 @@
 """The composition root of the publishing process: the only one that holds export, log and trust keys.
 
-Opens both databases, for retirement forgets in both, and the log anchors the officials' acts. Nothing here
-is ever imported by what faces the Internet.
+Opens both databases, for retirement forgets in both, the log anchors the officials' acts, and what two
+officials recall is taken from one half to the other. Nothing here is ever imported by what faces the
+Internet.
 """
 
 import functools
@@ -9,7 +10,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, select
@@ -27,16 +28,22 @@ from registry.lifecycle.activity import (
 )
 from registry.lifecycle.publish import PublicationPolicy, PublishOutcome, ensure_first_files, publish_due
 from registry.lifecycle.publish.withdraw import withdraw_batch
+from registry.lifecycle.recall import HANDLES_AT_ONCE, recall_uploads
+from registry.lifecycle.recall_orders import approved_recalls, recall_done
 from registry.lifecycle.retire import RetiredCollecting, RetiredIssuing, retire_collecting, retire_issuing
 from registry.models import HealthAuthority, LogShard, forget_journal, open_database, transaction
+from registry.models.feed import feeds
+from registry.models.shelf import region_sets, regions_of_set
 from registry.protocol.activity import ActKind
 from registry.protocol.committed import WithdrawReason
 from registry.protocol.index import shard_checkpoint_path, shard_signed_path
 from registry.protocol.intervals import Clock, utc_date
+from registry.protocol.population import PopulationModel
 from registry.protocol.witness_policy import WitnessPolicy, decode_policy
+from registry.public_files import public_storage
 from registry.signing import KeyRing, NoteSigner
 from registry.signing.key_place import open_key_ring
-from registry.storage.local import LocalStorage
+from registry.storage import Storage
 from registry.transparency.log import TransparencyLog
 from registry.transparency.witness_http import send_to_witness
 from registry.transparency.witnessing import LogState, log_state
@@ -48,7 +55,13 @@ log = logging.getLogger(__name__)
 
 def publication_policy(settings: Settings) -> PublicationPolicy:
     """When keys leave, and how long they stay."""
-    return PublicationPolicy(window_seconds=settings.window_seconds, retention_days=settings.retention_days)
+    return PublicationPolicy(
+        window_seconds=settings.window_seconds,
+        slot_seconds=settings.slot_seconds,
+        floor=settings.floor,
+        retention_days=settings.retention_days,
+        population=PopulationModel(),
+    )
 
 
 @dataclass(frozen=True)
@@ -59,7 +72,7 @@ class Publisher:
     clock: Clock
     issuing_engine: Engine
     collecting_engine: Engine
-    storage: LocalStorage
+    storage: Storage
     holder: str
     """Names this process in the lease."""
 
@@ -111,7 +124,42 @@ class Publisher:
         )
 
     def publish(self) -> PublishOutcome:
-        """Publish what is due. Raises NoLiveSigner, StorageConflict and the like; running again mends."""
+        """Carry out approved recalls, then publish what is due.
+
+        Raises NoLiveSigner, StorageConflict and the like; running again mends. Nothing leaves before the
+        recalls are in the rows.
+        """
+        orders = self._carry_out_recalls()
+        try:
+            return self._publish()
+        finally:
+            self._finish_recalls(orders)
+
+    def _carry_out_recalls(self) -> list[tuple[str, list[bytes]]]:
+        """Take back what approved orders lead to; (id, handles) of each. A crash leaves them approved."""
+        with Session(self.issuing_engine) as session:
+            orders = approved_recalls(session)
+        for _, handles in orders:
+            self._recall(handles)
+        return orders
+
+    def _finish_recalls(self, orders: Sequence[tuple[str, list[bytes]]]) -> None:
+        """Once more for what was under way when it was first done, and then the handles are destroyed."""
+        for order_id, handles in orders:
+            self._recall(handles)
+            with Session(self.issuing_engine) as session, transaction(session):
+                recall_done(session, order_id, self.clock())
+        if orders:
+            # SQLite's journal still holds the handles until it is written over.
+            forget_journal(self.issuing_engine)
+
+    def _recall(self, handles: Sequence[bytes]) -> None:
+        # Each part is whole by itself, and done twice is done once: memory and locks stay bounded.
+        for place in range(0, len(handles), HANDLES_AT_ONCE):
+            with self.new_session() as session, transaction(session):
+                recall_uploads(session, handles[place : place + HANDLES_AT_ONCE], self.clock())
+
+    def _publish(self) -> PublishOutcome:
         self.make_due_log_keys()
         return publish_due(
             self.new_session,
@@ -163,10 +211,12 @@ class Publisher:
         return issuing_gone, collecting_gone
 
     def regions(self) -> tuple[str, ...]:
-        """Every region that a registered authority's keys may go out in."""
+        """Every region that keys may go out in, and every one that some wait to go out in."""
         with Session(self.collecting_engine) as session:
-            lists = session.scalars(select(HealthAuthority.regions)).all()
-        return tuple(sorted({self.settings.region}.union(*lists)))
+            own = session.scalars(select(HealthAuthority.regions)).all()
+            stated = [feed.region for feed in feeds(session)]
+            waiting = [regions_of_set(region_set) for region_set in region_sets(session)]
+        return tuple(sorted({self.settings.region, *stated}.union(*own, *waiting)))
 
 
 def publisher(settings: Settings, clock: Clock = time.time, holder: str | None = None) -> Publisher:
@@ -185,7 +235,7 @@ def publisher(settings: Settings, clock: Clock = time.time, holder: str | None =
         collecting_engine=open_database(
             settings.collecting_database_url, lock_seconds=PUBLISHER_LOCK_SECONDS
         ),
-        storage=LocalStorage(settings.public_dir),
+        storage=public_storage(settings),
         holder=holder or f"{socket.gethostname()}:{os.getpid()}",
         key_ring=key_ring,
         log=transparency_log(settings, key_ring, issuing_engine),

@@ -13,11 +13,13 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
     EllipticCurvePublicKey,
     generate_private_key,
 )
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy.orm import Session
 
 from registry.lifecycle.authorize import hash_api_key
+from registry.lifecycle.publish.key_days import make_due_days
 from registry.models import (
     ApiKey,
     Authority,
@@ -40,6 +42,7 @@ DEVICE_KEY = "device-key-of-the-test"
 ADMIN_KEY = "admin-key-of-the-test"
 REGIONS = ["XA", "XB"]
 RING = RevisionKeyRing("r1", {"r1": b"\x07" * 32})
+RECALL_KEY = X25519PrivateKey.from_private_bytes(b"\x21" * 32)
 FAR = 4_000_000_000
 
 
@@ -88,8 +91,11 @@ def found_issuing(session: Session, signer: MadeSigner) -> Authority:
     return authority
 
 
-def found_collecting(session: Session, signer: MadeSigner, regions: list[str] | None = None) -> None:
-    """Rows of the collecting half: the registered authority and its key."""
+def found_collecting(
+    session: Session, signer: MadeSigner, now: float, regions: list[str] | None = None
+) -> None:
+    """Rows of the collecting half: the registered authority and its key; and where keys of `now` will lie."""
+    make_due_days(session, now)
     with transaction(session):
         session.add(
             HealthAuthority(

@@ -21,6 +21,7 @@ from registry.models import CollectingBase, IssuingBase, open_database
 from tests import system_tools
 from tests.clock import FakeClock
 from tests.postgres import PostgresServer
+from tests.storage.seaweedfs import SeaweedServer, seaweed_server
 from tests.world import World
 
 # How long an example takes is the machine's affair: a busy one must not make a property false.
@@ -66,6 +67,13 @@ def postgres_server(request: pytest.FixtureRequest) -> PostgresServer:
     server = request.config.stash[SERVER]
     server.start()
     return server
+
+
+@pytest.fixture(scope="session")
+def seaweed() -> Iterator[SeaweedServer]:
+    """An S3 server for this worker's tests. Each takes a prefix of its own."""
+    with seaweed_server() as server:
+        yield server
 
 
 @pytest.fixture

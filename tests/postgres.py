@@ -29,6 +29,9 @@ URL_VARIABLE = "REGISTRY_TEST_DATABASE_URL"
 
 SERVER_SETTINGS = {"listen_addresses": "", "max_connections": "200", "shared_buffers": "64MB"}
 
+# pgbench is given as many connections as there are phones.
+DURABLE_SETTINGS = {"max_connections": "600"}
+
 # Nothing of a test outlives its run, so the server need not wait for the disk.
 FORGETFUL_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
@@ -136,7 +139,7 @@ class PostgresServer:
         ]
         self._run(programs, *initdb, "-D", str(self.data))
         with (self.data / "postgresql.auto.conf").open("a") as settings:
-            chosen = SERVER_SETTINGS | ({} if self.durable else FORGETFUL_SETTINGS)
+            chosen = SERVER_SETTINGS | (DURABLE_SETTINGS if self.durable else FORGETFUL_SETTINGS)
             settings.writelines(f"{name} = '{value}'\n" for name, value in chosen.items())
             settings.write(f"unix_socket_directories = '{self.folder}'\n")
         self._run(programs, "pg_ctl", "start", "-D", str(self.data), "-l", str(self.folder / "server.log"))

@@ -63,7 +63,7 @@ from registry.protocol.manifest import Manifest, ManifestFile, encode_manifest
 from registry.protocol.merkle import inclusion_path, leaf_hash, tree_root
 from registry.protocol.note import KeyKind, Note, VerifierKey, encode_note
 from registry.protocol.proof import LogProof, encode_proof
-from registry.protocol.receipt import Receipt, commitment, encode_receipt, receipt_leaves
+from registry.protocol.receipt import Receipt, all_receipt_leaves, commitment, encode_receipt
 from registry.protocol.tiles import WIDTH, Tile, encode_bundle, new_tiles, tile_path
 from registry.protocol.trust import TrustedKey, TrustMaterial, encode_trust, shard_origin, trust_key_name
 from registry.protocol.trust_note import TrustNote, encode_trust_note, trust_digest
@@ -404,7 +404,7 @@ class PublicTree:
         files, contents = self._export(region, start, end, keys) if keys else ((), {})
         seed = self.random.randbytes(32)
         receipts = tuple(self._receipt() for _ in range(uploads if keys else 0))
-        leaves = receipt_leaves([commitment(one) for one in receipts], seed)
+        leaves = all_receipt_leaves([commitment(one) for one in receipts], seed)
         made = Manifest(
             region=region,
             sequence=sequence,

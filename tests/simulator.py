@@ -5,9 +5,10 @@ against what it may expect and not against what happens to be there. Time is the
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from io import BytesIO
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ec import (
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from registry.client import Answer
 from registry.client.failures import NoAnswer, TooLarge
+from registry.protocol.compact_file import CompactHeader, write_compact, write_signatures
 from registry.protocol.encoding import decode_base64, encode_base64
 from registry.protocol.export_file import (
     ExportFile,
@@ -31,9 +33,11 @@ from registry.protocol.export_file import (
 )
 from registry.protocol.index import (
     EXPOSURES,
+    GAEN_ZIP,
     TRUST_NOTE_PATH,
     TRUST_PATH,
     Index,
+    IndexDay,
     IndexFile,
     IndexWindow,
     encode_index,
@@ -42,6 +46,7 @@ from registry.protocol.index import (
     index_path,
     index_proof_path,
 )
+from registry.protocol.key_rows import key_rows
 from registry.protocol.keys import REPORT_TYPES, TemporaryExposureKey, canonical_order
 from registry.protocol.mac import MacSegment, mac_matches
 from registry.protocol.trust import Profile, TrustedKey, TrustMaterial
@@ -91,8 +96,9 @@ def answer_json(status: int, members: Mapping[str, object], **headers: str) -> A
 class Simulator:
     """Both a registry and the `Transport` that reaches it.
 
-    `faults` maps a path to an answer (sent instead) or an exception (raised instead of acting);
-    `lost_replies` holds paths whose next answer is lost after the registry has acted.
+    `formats` are those of every file from now on. `faults` maps a path to an answer (sent instead) or an
+    exception (raised instead of acting); `lost_replies` holds paths whose next answer is lost after the
+    registry has acted.
     """
 
     clock: Callable[[], float]
@@ -103,6 +109,8 @@ class Simulator:
     lost_replies: list[str] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
     windows: list[IndexWindow] = field(default_factory=list)
+    days: list[IndexDay] = field(default_factory=list)
+    formats: tuple[str, ...] = (GAEN_ZIP,)
     codes: dict[str, str] = field(default_factory=dict)
     uploaded: list[TemporaryExposureKey] = field(default_factory=list)
     acts: list[str] = field(default_factory=list)
@@ -115,6 +123,7 @@ class Simulator:
         self.trusted = list(self.signers)
         self.log = SimulatedLog(self.clock, REGION)
         self.publication: dict[str, int] = {}
+        self._held: dict[int, tuple[Sequence[TemporaryExposureKey], Sequence[TemporaryExposureKey]]] = {}
         self._answers: dict[tuple[str, bytes], Answer] = {}
         self._tokens: dict[str, str] = {}
         self._certificates: dict[str, tuple[str, bytes]] = {}
@@ -131,31 +140,66 @@ class Simulator:
         revised_keys: Sequence[TemporaryExposureKey] = (),
         *,
         bend: Callable[[ExportFile], ExportFile] = lambda export: export,
+        bend_compact: Callable[[CompactHeader], CompactHeader] = lambda header: header,
         content: bytes | None = None,
     ) -> str:
-        """Publish a window with one file; returns its name below /exposures/.
+        """Publish a window with a file of each format; returns the last one's name below /exposures/.
 
-        `bend` changes what the file says before it is signed; `content` is served and announced in its place.
+        `bend` and `bend_compact` change what a file says before it is signed; `content` is served and
+        announced in its place.
         """
         start, end, sequence = self._next_window()
-        export = bend(
-            ExportFile(
-                start,
-                end,
-                REGION,
-                tuple(canonical_order(keys)),
-                tuple(canonical_order(revised_keys)),
-                tuple(SignatureInfo(*signer.name) for signer in self.signers),
-            )
-        )
-        export_bin = encode_export(export)
-        signatures = [(SignatureInfo(*signer.name), signer.sign(export_bin)) for signer in self.signers]
-        made = content if content is not None else pack(export_bin, encode_signatures(signatures))
-        name = export_name(REGION, start, end, 1)
-        file = IndexFile(name, sha256(made).hexdigest(), len(made))
-        self.files[f"{EXPOSURES}/{name}"] = made
-        self.windows.append(IndexWindow(sequence, sequence, start, end, (file,)))
-        return name
+        window = IndexWindow(sequence, sequence, start, end)
+        files = tuple(self._files(window, keys, revised_keys, bend, bend_compact, content))
+        self.windows.append(IndexWindow(sequence, sequence, start, end, files))
+        self._held[sequence] = keys, revised_keys
+        return files[-1].path
+
+    def close_day(self) -> IndexDay:
+        """Roll up all windows since the last day that was closed."""
+        first = self.days[-1].last_sequence + 1 if self.days else 1
+        windows = [window for window in self.windows if window.sequence >= first]
+        held = [self._held.get(window.sequence, ((), ())) for window in windows]
+        day = IndexDay(first, windows[-1].last_sequence, windows[0].start, windows[-1].end, ())
+        keys, revised_keys = ([key for part in held for key in part[place]] for place in (0, 1))
+        files = tuple(self._files(day, keys, revised_keys))
+        self.days.append(replace(day, files=files))
+        return self.days[-1]
+
+    def _files(
+        self,
+        span: IndexWindow | IndexDay,
+        keys: Sequence[TemporaryExposureKey],
+        revised_keys: Sequence[TemporaryExposureKey],
+        bend: Callable[[ExportFile], ExportFile] = lambda export: export,
+        bend_compact: Callable[[CompactHeader], CompactHeader] = lambda header: header,
+        content: bytes | None = None,
+    ) -> Iterator[IndexFile]:
+        ordered, revised = canonical_order(keys), canonical_order(revised_keys)
+        infos = tuple(SignatureInfo(*signer.name) for signer in self.signers)
+        for form in self.formats:
+            if form == GAEN_ZIP:
+                export = bend(ExportFile(span.start, span.end, REGION, tuple(ordered), tuple(revised), infos))
+                export_bin = encode_export(export)
+                made = pack(export_bin, encode_signatures(self._signed(export_bin)))
+            else:
+                counts = len(ordered), len(revised)
+                header = CompactHeader(
+                    REGION, span.start, span.end, span.sequence, span.last_sequence, *counts
+                )
+                file = BytesIO()
+                rows = key_rows(ordered), key_rows(revised)
+                statement = write_compact(file, bend_compact(header), [rows[0]], [rows[1]])
+                write_signatures(file, self._signed(statement))
+                made = file.getvalue()
+            made = made if content is None else content
+            daily = isinstance(span, IndexDay)
+            name = export_name(REGION, span.start, span.end, 1, form=form, daily=daily)
+            self.files[f"{EXPOSURES}/{name}"] = made
+            yield IndexFile(name, sha256(made).hexdigest(), len(made), form)
+
+    def _signed(self, message: bytes) -> list[tuple[SignatureInfo, bytes]]:
+        return [(SignatureInfo(*signer.name), signer.sign(message)) for signer in self.signers]
 
     def publish_nothing(self) -> None:
         """A window without keys."""
@@ -181,6 +225,7 @@ class Simulator:
             "next_window_end": now // WINDOW_SECONDS * WINDOW_SECONDS + WINDOW_SECONDS,
             "expires_at": now // WINDOW_SECONDS * WINDOW_SECONDS + 2 * 86_400,
             "windows": tuple(self.windows),
+            "days": tuple(self.days),
         }
         return encode_index(Index(**{**members, **changes}))
 
@@ -254,18 +299,20 @@ class Simulator:
         if content is None:
             return Answer(404, {}, b"")
         tag = f'"{sha256(content).hexdigest()}"'
-        if headers.get("If-None-Match") == tag:
+        if tag in headers.get("If-None-Match", ""):
             return Answer(304, {"etag": tag}, b"")
         return Answer(200, {"etag": tag}, content)
 
     # The device face, as the contract has it
 
     def _api(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        if path != "v1/publish" and headers.get("X-API-Key") != "device-key":
+        if not path.startswith("v1/") and headers.get("X-API-Key") != "device-key":
             return answer_json(401, {"error": "unauthorized", "errorCode": ""})
         request = json.loads(body)
         # Equal requests get equal answers for a day; a publish is compared without its padding.
         compared = body if path == "api/verify" else json.dumps({**request, "padding": ""}).encode()
+        if path == "v1/withdraw":
+            return self._withdraw(request)
         if (path, compared) not in self._answers:
             act = {"api/verify": self._verify, "api/certificate": self._certify, "v1/publish": self._collect}
             answer = act[path](request)
@@ -314,5 +361,13 @@ class Simulator:
             )
             for segment in segments
         ]
-        revision_token = encode_base64(sha256(repr(self.uploaded).encode()).digest())
-        return answer_json(200, {"revisionToken": revision_token, "insertedExposures": len(segments)})
+        return answer_json(200, {"revisionToken": self._revision_token(), "insertedExposures": len(segments)})
+
+    def _withdraw(self, request: Mapping[str, Any]) -> Answer:
+        if request.get("revisionToken") != self._revision_token():
+            return answer_json(400, {"error": "not ours", "code": "invalid_revision_token"})
+        self.acts.append("v1/withdraw")
+        return answer_json(200, {"padding": "AAAA"})
+
+    def _revision_token(self) -> str:
+        return encode_base64(sha256(repr(self.uploaded).encode()).digest())

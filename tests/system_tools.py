@@ -16,6 +16,8 @@ PURPOSES = {
     "unzip": "opens export files with an implementation that is not ours",
     "curl": "follows the auditors' recipe with a client that is not ours",
     "strace": "shows what is on the disk before an answer leaves; spoils a publish at each of its calls",
+    "nginx": "serves the public folder as deploy/nginx says, instead of our own face",
+    "wrk": "polls nginx in the bench, fast enough not to be the limit itself",
     "softhsm2-util": "makes the PKCS#11 tokens that hold signing keys instead of files",
 }
 

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from registry.models import (
     HealthAuthority,
     HealthAuthorityKey,
-    KeyRelease,
+    Shelf,
     open_database,
     transaction,
 )
@@ -77,7 +77,7 @@ def test_every_published_file_is_accepted_by_foreign_tools(
             [*decode, "--decode=TemporaryExposureKeyExport"], input=export_bin[16:], capture_output=True
         )
         assert text.returncode == 0, text.stderr
-        assert text.stdout.count(b"key_data:") == 13
+        assert text.stdout.count(b"key_data:") == len(world.file(name).keys) >= 13
         signature = world.file_signature(name)
         (tmp_path / "sig.der").write_bytes(signature)
         check = [system_tool("openssl"), "dgst", "-sha256", "-verify", str(tmp_path / "public.pem")]
@@ -179,8 +179,7 @@ def test_another_authoritys_certificates_are_accepted_under_its_registered_key(
     assert app.post("/v1/publish", app.publish_body(certificate, keys)).status == 200
     world.next_window()
     for region in ("XA", "XB"):
-        listed = world.get(f"/exposures/{region}/index.txt").decode().split()
-        assert sorted(k.key_data for name in listed for k in world.file(name).keys) == sorted(map(raw, keys))
+        assert sorted(world.published_keys(region)) == sorted(map(raw, keys))
 
     ours = world.app()
     certificate = certificate_of_another_authority(ours.mac(keys), theirs, now)
@@ -205,7 +204,6 @@ def certificate_of_another_authority(mac: bytes, signer: FileKey, now: int) -> s
 def test_no_release_is_ever_due_before_its_keys_end_and_two_hours(world: World) -> None:
     world.app().upload(world.issue()["code"], fresh_keys(world.clock()))
     with Session(open_database(world.settings.collecting_database_url)) as session:
-        releases = session.scalars(select(KeyRelease)).all()
-    assert len(releases) == 14
+        shelves = session.scalars(select(Shelf.releasable_at)).all()
     today = interval_at(world.clock()) // 144 * 144
-    assert max(release.releasable_at for release in releases) == today + 144 + EMBARGO_INTERVALS
+    assert sorted(shelves) == [0, today + 144 + EMBARGO_INTERVALS]

@@ -120,7 +120,10 @@ def test_names_of_modules_say_something() -> None:
 
 
 def test_only_the_edge_commits() -> None:
-    """`transaction()` is the one commit; of the stages only publishing and retiring open it."""
+    """`transaction()` is the one commit; of the stages only publishing and retiring open it.
+
+    An ordinary upload is one statement, which commits by itself.
+    """
     commits_by_itself = ("registry/models/sessions.py", "registry/migrations/")
     opens_transactions = (*commits_by_itself, "registry/faces/", "registry/cli/", "registry/app.py",
                           "registry/publisher.py", "registry/lifecycle/publish",
@@ -129,6 +132,8 @@ def test_only_the_edge_commits() -> None:
         called = set(_called(_tree(path)))
         name = _relative(path)
         assert "commit" not in called or name.startswith(commits_by_itself), f"{name} commits"
+        single = ("registry/lifecycle/collect.py", "registry/lifecycle/authorities.py")
+        assert "committing_each" not in called or name in single, f"{name} commits by statements"
         assert "transaction" not in called or name.startswith(opens_transactions), f"{name} opens one"
 
 

@@ -14,6 +14,8 @@ SUPPORT = (
     "clock.py",
     "conftest.py",
     "postgres.py",
+    "storage/__init__.py",
+    "storage/seaweedfs.py",
     "system_tools.py",
     "world.py",
 )
@@ -44,6 +46,7 @@ def run_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Function that runs a suite of one file under this suite's conftest: its exit code, what it printed."""
     (tmp_path / "tests").mkdir()
     for name in SUPPORT:
+        (tmp_path / "tests" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / "tests" / name, tmp_path / "tests" / name)
     shutil.copyfile(ROOT / "setup.cfg", tmp_path / "setup.cfg")
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # the others take seconds to import

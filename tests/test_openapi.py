@@ -32,12 +32,14 @@ from registry.faces.public import create_public_app
 from registry.lifecycle.authorize import IssuingPolicy
 from registry.lifecycle.collect import CollectionPolicy
 from registry.protocol.index import shard_signed_path
+from registry.storage.local import LocalStorage
 from tests.app_of_old import fresh_keys
 from tests.authority import (
     ADMIN_KEY,
     AUTHORITY,
     DEVICE_KEY,
     LOOKUP_KEY,
+    RECALL_KEY,
     RING,
     MadeSigner,
     found_collecting,
@@ -71,7 +73,7 @@ def registry(
     """The applications under one address."""
     certificates, tokens = MadeSigner("c1"), MadeSigner("t1")
     found_issuing(issuing_session, certificates)
-    found_collecting(collecting_session, certificates)
+    found_collecting(collecting_session, certificates, clock())
     nothing: dict[str, Any] = {"sleep": lambda _: None, "monotonic": lambda: 0.0, "hold_milliseconds": 0}
     issuing = create_issuing_app(
         IssuingFace(
@@ -81,6 +83,7 @@ def registry(
             token_signer=tokens,
             token_public_keys={"t1": tokens.public_key},
             certificate_signers={AUTHORITY: certificates},
+            recall_public_key=RECALL_KEY.public_key(),
             policy=IssuingPolicy(),
             **nothing,
         )
@@ -94,7 +97,7 @@ def registry(
             **nothing,
         )
     )
-    public = create_public_app(tmp_path)
+    public = create_public_app(LocalStorage(tmp_path))
 
     def dispatch(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
@@ -139,7 +142,17 @@ def test_every_route_of_the_device_applications_is_described(
     signer = MadeSigner("k")
     timeless: dict[str, Any] = {"sleep": lambda _: None, "monotonic": lambda: 0.0}
     issuing = create_issuing_app(
-        IssuingFace(issuing_url, clock, LOOKUP_KEY, signer, {}, {}, IssuingPolicy(), **timeless)
+        IssuingFace(
+            issuing_url,
+            clock,
+            LOOKUP_KEY,
+            signer,
+            {},
+            {},
+            RECALL_KEY.public_key(),
+            IssuingPolicy(),
+            **timeless,
+        )
     )
     collecting = create_collecting_app(
         CollectingFace(collecting_url, clock, RING, CollectionPolicy(), **timeless)
@@ -159,14 +172,20 @@ def _of(rule: Rule) -> set[tuple[str, str]]:
 def test_every_public_file_answers_as_described(world: World) -> None:
     world.app().upload(world.issue()["code"], fresh_keys(world.clock(), today=False))
     world.next_window()
+    world.clock.advance(86_400)
+    world.publish()  # the day is closed now and has a file
     public_dir = world.settings.public_dir
-    caller = create_public_app(public_dir).test_client()
+    caller = create_public_app(LocalStorage(public_dir)).test_client()
     described = {path: methods["get"] for path, methods in build()["paths"].items() if "get" in methods}
     met = set()
     for file in filter(Path.is_file, public_dir.rglob("*")):
         name = file.relative_to(public_dir).as_posix()
         if name == shard_signed_path(2026):
             assert caller.get(f"/{name}").status_code == 404, "the publisher's own, for when it starts again"
+            continue
+        if file.suffix == ".gz":
+            assert caller.get(f"/{name}").status_code == 404, "a compressed twin is for nginx to find"
+            assert file.with_suffix("").is_file(), name
             continue
         # A partial tile has more parts than a path's parameters can tell.
         path = next(path for path in described if _pattern(path).fullmatch(f"/{name.split('.p/')[0]}"))

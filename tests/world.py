@@ -12,13 +12,18 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 from werkzeug.test import Client
 
 from registry.app import embedded, publisher
 from registry.cli.first_run import prepare
 from registry.config import read_settings
 from registry.lifecycle.publish import PublishOutcome
+from registry.models import Batch, open_database
+from registry.protocol.decoys import decoy_keys, window_intervals
 from registry.protocol.export_file import ExportFile, decode_export, decode_signatures
+from registry.protocol.population import PopulationModel
 from tests.app_of_old import AppOfOld
 from tests.clock import FakeClock
 
@@ -96,9 +101,31 @@ class World:
         with zipfile.ZipFile(BytesIO(self.get(f"/exposures/{name}"))) as archive:
             return decode_export(archive.read("export.bin"))
 
-    def published_keys(self) -> list[bytes]:
-        """Every key in every file, in order; a key published twice stands there twice."""
-        return [key.key_data for name in self.file_names() for key in self.file(name).keys]
+    def decoys(self) -> frozenset[bytes]:
+        """Every decoy key, by the batches' seeds: as an auditor finds them once these are opened."""
+        model = PopulationModel()
+        engine = open_database(self.settings.collecting_database_url)
+        with Session(engine) as session:
+            found = [
+                decoy_keys(
+                    batch.seed,
+                    count,
+                    regions=region_set.split(","),
+                    uploaded=window_intervals(batch.decoys_since[region_set], batch.window_end),
+                    model=model,
+                )
+                for batch in session.scalars(select(Batch))
+                for region_set, count in batch.decoys.items()
+            ]
+        engine.dispose()
+        return frozenset[bytes]().union(*found)
+
+    def published_keys(self, region: str | None = None) -> list[bytes]:
+        """Every person's key in every file, in order; a key published twice stands there twice."""
+        decoys = self.decoys()
+        names = self.get(f"/exposures/{region or self.settings.region}/index.txt").decode().split()
+        keys = [key.key_data for name in names for key in self.file(name).keys]
+        return [key_data for key_data in keys if key_data not in decoys]
 
     def file_signature(self, name: str) -> bytes:
         """The first signature (DER) in a published file's export.sig."""

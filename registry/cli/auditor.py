@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from registry.cli.auditor_count import count_patients_command
 from registry.cli.auditor_metrics import metrics_text
 from registry.cli.auditor_report import (
     AuditReport,
@@ -367,3 +368,8 @@ def receipt(auditing: Auditing, file: Path, source: str) -> None:
     report.members = {"receipts": len(kept), "found": len(kept) - missing}
     report.is_complete = bool(kept) and not missing
     auditing.finish(report)
+
+
+# ---------------------------------------------------------------- count-patients
+
+audit.add_command(count_patients_command)

@@ -23,7 +23,7 @@ from registry.protocol.activity import activity_commitment, decode_heads
 from registry.protocol.intervals import utc_date
 from registry.protocol.leaves import ActivityLeaf
 from registry.protocol.manifest import Manifest
-from registry.protocol.receipt import attestation_commitment, commitment, decode_receipt, receipt_leaves
+from registry.protocol.receipt import all_receipt_leaves, attestation_commitment, commitment, decode_receipt
 
 ISSUING = "the issuing database"
 COLLECTING = "the collecting database"
@@ -135,7 +135,7 @@ class Books:
             compared += 1
             real, decoys = real + len(own), decoys + len(manifest.receipts) - len(own)
             if row.seed:
-                self._compare(logged, manifest, row.seed, own)
+                self._compare(logged, manifest, row, own)
             else:
                 self._is_complete = False
                 self._report.unproven.append(
@@ -201,12 +201,12 @@ class Books:
                 what = f"{count} wait for a batch, and the last one was closed at {since}"
                 self._fault(FaultKind.RECEIPTS, where, what, "Ask what holds it up.")
 
-    def _compare(self, batch: LoggedBatch, manifest: Manifest, seed: bytes, own: list[bytes]) -> None:
+    def _compare(self, batch: LoggedBatch, manifest: Manifest, row: Batch, own: list[bytes]) -> None:
         where = batch.manifest_path
-        if sha256(seed).digest() != manifest.seed_sha256:
+        if sha256(row.seed).digest() != manifest.seed_sha256:
             what = "the seed in the database is not the one that the manifest commits to"
             self._fault(FaultKind.RECEIPTS, where, what)
-        elif receipt_leaves(own, seed) != manifest.receipts:
+        elif all_receipt_leaves(own, row.seed, decoy_users=sum(row.decoys.values())) != manifest.receipts:
             lost = len(set(own) - set(manifest.receipts))
             what = (
                 f"does not hold exactly the database's {len(own)} receipts and the decoys of its seed: "

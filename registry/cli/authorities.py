@@ -14,6 +14,7 @@ from registry.cli.rotation import YEAR
 from registry.config import read_settings
 from registry.errors import RegistryError
 from registry.lifecycle.activity import record_operators_act
+from registry.lifecycle.publish.decoys import keep_sets_served
 from registry.models import HealthAuthority, HealthAuthorityKey, open_database, transaction
 from registry.protocol.activity import ActKind
 from registry.protocol.certificate import load_public_key
@@ -65,6 +66,9 @@ def add(
         known = session.get(HealthAuthority, name) is not None
         if known and not replace:
             raise click.ClickException(f"{name} is registered already: --replace changes it")
+        if known:
+            # First: what came before stays in the sets of the regions as they are now.
+            keep_sets_served(session)
         session.merge(
             HealthAuthority(
                 id=name, certificate_issuer=issuer, certificate_audience=audience, regions=known_regions

@@ -23,11 +23,13 @@ from registry.app import (
     folder_mark,
     publisher,
     read_log_origin,
+    read_recall_key,
     read_secret,
 )
 from registry.cli.rotation import YEAR, carry_out, plan_rotation, registered_keys
 from registry.config import Settings
 from registry.errors import ConfigurationError, RegistryError
+from registry.folder import RECALL_KEY, RECALL_PUBLIC_KEY
 from registry.lifecycle.activity import record_operators_act
 from registry.lifecycle.authorize import hash_api_key
 from registry.migrations import upgrade
@@ -52,6 +54,7 @@ from registry.signing.key_place import open_key_ring
 API_KEY_KINDS = ("device", "admin", "stats")
 
 log = logging.getLogger("registry.witness")
+recall_log = logging.getLogger("registry.recall")
 
 
 def prepare(settings: Settings, clock: Clock) -> dict[str, str]:
@@ -190,8 +193,12 @@ def _make_folders(settings: Settings) -> None:
 
 def _make_secrets(settings: Settings) -> None:
     keys = settings.keys_dir
-    for name in ("lookup.key", "session.key"):
+    if (keys / RECALL_PUBLIC_KEY).exists() and not (keys / RECALL_KEY).exists():
+        recall_log.warning("%s is lost: of what was stated before only the persons can recall", RECALL_KEY)
+    for name in ("lookup.key", "session.key", RECALL_KEY):
         _make_secret(keys / name)
+    # Written anew at every start: what is sealed must be for the key that is here.
+    _write_private(keys / RECALL_PUBLIC_KEY, read_recall_key(keys).public_key().public_bytes_raw().hex())
     if not list((keys / "revision").glob("*.key")):
         _make_secret(keys / "revision" / "r1.key")
     if not list((keys / "token").glob("*.pem")):

@@ -217,6 +217,20 @@ def link(official_id: str | None) -> None:
     click.echo(_at_its_address(settings, sign_in_url(settings, engine, found, int(time.time()))))
 
 
+@official.command("add")
+@click.argument("name")
+@told_plainly
+def add_official(name: str) -> None:
+    """Let one more official in, under this NAME (shown to officials alone); prints their id."""
+    settings = read_settings()
+    check_folder(settings)
+    with Session(open_database(settings.issuing_database_url)) as session, transaction(session):
+        added = _new_person(session, settings, name, Role.OFFICIAL)
+        # On record: two officials can recall, and whoever makes officials could be both.
+        record_operators_act(session, ActKind.OFFICIAL_ADDED, {"official": added}, time.time())
+    click.echo(added)
+
+
 @click.group()
 def auditor() -> None:
     """Auditors who may see the receipts, and their sign-in links."""
@@ -245,14 +259,14 @@ def add_auditor(name: str) -> None:
     settings = read_settings()
     check_folder(settings)
     with Session(open_database(settings.issuing_database_url)) as session, transaction(session):
-        click.echo(_new_auditor(session, settings, name))
+        click.echo(_new_person(session, settings, name, Role.AUDITOR))
 
 
 def _auditor(session: Session, settings: Settings, auditor_id: str | None) -> str:
     """Id of the auditor who is meant. Raises ClickException for one who may not sign in."""
     wanted = select(Official.id).where(Official.role == Role.AUDITOR.value)
     if auditor_id is None and session.scalars(wanted).first() is None:
-        return _new_auditor(session, settings, "First auditor")
+        return _new_person(session, settings, "First auditor", Role.AUDITOR)
     allowed = wanted.where(Official.disabled.is_(False))
     found = session.scalars(allowed.where(Official.id == auditor_id) if auditor_id else allowed).first()
     if found is None:
@@ -260,13 +274,11 @@ def _auditor(session: Session, settings: Settings, auditor_id: str | None) -> st
     return found
 
 
-def _new_auditor(session: Session, settings: Settings, name: str) -> str:
-    auditor_id = str(uuid.uuid4())
-    session.add(
-        Official(id=auditor_id, authority_id=settings.health_authority_id, name=name, role=Role.AUDITOR.value)
-    )
+def _new_person(session: Session, settings: Settings, name: str, role: Role) -> str:
+    person_id = str(uuid.uuid4())
+    session.add(Official(id=person_id, authority_id=settings.health_authority_id, name=name, role=role.value))
     session.flush()
-    return auditor_id
+    return person_id
 
 
 def _at_its_address(settings: Settings, url: str) -> str:

@@ -19,7 +19,7 @@ from registry.client import Phone, card_lines, card_members, read_code, read_sig
 from registry.client.failures import Mistyped, UploadRefused
 from registry.client.phone import NEAR_RSSI
 from registry.client.receipts import receipt_members
-from registry.client.texts import UPLOAD_TEXTS, Language, refusal_advice
+from registry.client.texts import PHONE_TEXTS, UPLOAD_TEXTS, Language, refusal_advice
 from registry.errors import FetchFailed
 
 DEFAULT_MINUTES = 30
@@ -40,7 +40,7 @@ COLOURS = {"green": "green", "orange": "bright_yellow", "stale": "bright_black"}
 @language_option
 @click.pass_context
 def phone(context: click.Context, store: Path, language: Language | None) -> None:
-    """Be a phone: keep keys and sightings, upload, poll, show the card."""
+    """Be a phone: keep keys and sightings, upload, take back, poll, show the card."""
     surroundings = context.ensure_object(Surroundings)
     surroundings.store = store
     surroundings.language = language or "en"
@@ -208,6 +208,29 @@ def _person_agrees(opened: Phone, texts: Mapping[str, str], yes: bool, kept: Col
     if opened.store.registration().staged:
         click.echo(texts["staged"])
     return yes or click.confirm(texts["question"])
+
+
+@phone.command()
+@click.option("--yes", is_flag=True, help="Do not ask: the person has said so.")
+@language_option
+@with_surroundings
+def withdraw(surroundings: Surroundings, yes: bool, language: Language | None) -> None:
+    """Take back everything that this phone has shared. Needs no code and nobody's leave.
+
+    What was not published yet never will be; what was is revoked in the next files. It cannot be undone.
+    """
+    language = language or surroundings.language
+    texts = PHONE_TEXTS[language]
+    with surroundings.open() as opened:
+        click.echo(texts["withdraw_meaning"])
+        if not yes and not click.confirm(texts["withdraw_question"]):
+            click.echo(texts["withdraw_declined"])
+            raise SystemExit(1)
+        try:
+            opened.withdraw()
+        except UploadRefused as refused:
+            raise click.ClickException(f"{refused}\n{refusal_advice(refused.code, language)}") from refused
+        click.echo(texts["withdraw_done"])
 
 
 @phone.command()

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from registry.client import Evidence, PollReport, SetUp, UploadReceipt
+from registry.client.files import Progress as PollProgress
 from registry.client.poll import Failure
-from registry.client.poll import Progress as PollProgress
 from registry.client.texts import printable
 from registry.client.trust import KeyChange
 

@@ -114,15 +114,25 @@ def web_command(settings: Settings) -> list[str]:
     """The web server's command line; no secret stands in it."""
     return [
         *(sys.executable, "-m", "gunicorn", "registry.app:embedded()"),
-        *("--bind", f"{settings.host}:{settings.port}"),
-        *("--worker-class", "gthread", "--workers", str(settings.web_processes)),
-        *("--threads", str(settings.web_threads)),
-        *("--keep-alive", "5", "--graceful-timeout", "3", "--timeout", "60"),
-        # Loaded once and forked: a killed worker is back at once. No connection is open by then.
-        *("--preload", "--no-control-socket"),
+        *("--bind", f"{settings.host}:{settings.port}", "--workers", str(settings.web_processes)),
+        *_concurrency(settings),
+        *("--keep-alive", "5", "--graceful-timeout", "3", "--timeout", "60", "--no-control-socket"),
         *("--log-level", "warning", "--logger-class", "registry.cli.web_log.WebLog"),
         *("--config", "python:registry.cli.web_hooks"),
     ]
+
+
+def _concurrency(settings: Settings) -> list[str]:
+    """Green threads on PostgreSQL, whose driver lets others run while it waits: thousands of held answers
+    cost a process no thread. SQLite waits for its lock and the disk without a word to anybody, and would hold
+    up every other caller; so there each request has a thread.
+    """
+    urls = (settings.issuing_database_url, settings.collecting_database_url)
+    if all(url.startswith("postgresql") for url in urls):
+        # Loaded by each worker for itself: only once it is green itself may it import what is to be green.
+        return ["--worker-class", "gevent", "--worker-connections", str(settings.web_connections)]
+    # Loaded once and forked, a killed worker is back at once. No connection is open by then.
+    return ["--worker-class", "gthread", "--threads", str(settings.web_threads), "--preload"]
 
 
 class StopSignal:

@@ -19,8 +19,10 @@ from registry.client import Answer
 from registry.client.failures import TooLarge
 from registry.config import Settings
 from registry.errors import ConfigurationError, NoLiveSigner
+from registry.lifecycle.shelves import NOW, open_shelves
 from registry.migrations import upgrade
-from registry.models import DiagnosisKey, ExportSigningKey, KeyRelease, open_database, transaction
+from registry.models import DiagnosisKey, ExportSigningKey, open_database, transaction
+from registry.models.diagnosis_key import RECALL_TAG_BYTES
 from registry.protocol.index import (
     EXPOSURES,
     TRUST_PATH,
@@ -30,7 +32,7 @@ from registry.protocol.index import (
     index_path,
     legacy_index_path,
 )
-from registry.protocol.intervals import EMBARGO_INTERVALS, INTERVALS_PER_DAY, day_start, interval_at
+from registry.protocol.intervals import INTERVALS_PER_DAY, day_start, interval_at
 from registry.protocol.keys import KEY_BYTES, ReportType
 from registry.signing import Signer
 from registry.signing.keyring import FilesKeyRing
@@ -67,7 +69,7 @@ class StagedFolder:
         if content is None:
             return Answer(404, {}, b"")
         tag = f'"{sha256(content).hexdigest()}"'
-        if headers.get("If-None-Match") == tag:
+        if tag in headers.get("If-None-Match", ""):
             return Answer(304, {"etag": tag}, b"")
         if len(content) > max_bytes:
             raise TooLarge(f"{path} has {len(content)} bytes")
@@ -176,15 +178,8 @@ class Stage:
                     days_since_onset_of_symptoms=0,
                     health_authority_id=self.settings.health_authority_id,
                     traveler=False,
-                )
-            )
-            session.flush()
-            session.add(
-                KeyRelease(
-                    key_data=key_data,
-                    region=self.settings.region,
-                    is_revision=False,
-                    releasable_at=end + EMBARGO_INTERVALS,
+                    recall_tag=secrets.token_bytes(RECALL_TAG_BYTES),
+                    shelf_id=open_shelves(session, self.settings.region, [NOW])[NOW],
                 )
             )
 
@@ -201,6 +196,11 @@ def _staged(settings: Settings, folder: Path) -> Settings:
         pkcs11_module=None,
         pkcs11_token=None,
         pkcs11_pin_file=None,
+        public_bucket=None,
+        public_bucket_endpoint=None,
+        public_bucket_credentials_file=None,
         witness_policy_file=None,
         answer_hold_milliseconds=0,
+        # The one key that is played with must not wait for others.
+        slot_seconds=settings.window_seconds,
     )

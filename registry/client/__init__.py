@@ -19,8 +19,9 @@ raised on purpose is a `registry.errors.RegistryError`; the phone's own stand in
 
 The parts can be used without `Phone`. Pure: `proof` (what must hold before an index is the newest), `verify`
 (what must hold before a file is believed), `match` (which keys were met), `risk` (from matches to a day),
-`card` (from a day to words), `sightings` and `advertise` (from and to a scanner). With side effects: `poll`,
-`newest`, `upload`, `store`, `transport`, `trust`.
+`card` (from a day to words), `sightings` and `advertise` (from and to a scanner), `unread` (which files are
+left to read). With side effects: `poll`, `newest`, `files`, `upload`, `withdraw`, `store`, `transport`,
+`trust`.
 """
 
 from registry.client.card import Card, card_lines, card_members, draw_card
@@ -36,6 +37,7 @@ from registry.client.store import PhoneStore
 from registry.client.transport import Answer, HttpTransport, Transport
 from registry.client.upload import SharedDay, UploadReceipt, agree, carry_on, days_to_share, read_code
 from registry.client.verify import check_index, trusted_keys, verify_file
+from registry.client.withdraw import withdraw
 
 __all__ = [
     "Answer",
@@ -73,5 +75,6 @@ __all__ = [
     "read_sightings",
     "trusted_keys",
     "verify_file",
+    "withdraw",
     "write_sightings",
 ]

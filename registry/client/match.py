@@ -18,6 +18,9 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from itertools import chain
+
+import numpy as np
 
 from registry.client.sightings import Sighting
 from registry.protocol.identifiers import (
@@ -27,11 +30,13 @@ from registry.protocol.identifiers import (
     rolling_proximity_identifiers,
 )
 from registry.protocol.intervals import INTERVALS_PER_DAY, date_of_interval
+from registry.protocol.key_rows import KeyRows, key_numbers, temporary_exposure_keys
 from registry.protocol.keys import ReportType, TemporaryExposureKey
 
 TOLERANCE_INTERVALS = 12
 REPLAY_MINUTES = 20
 LEAST_TX_POWER, MOST_TX_POWER = -50, 20
+_KEYS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,7 @@ class SightingTable:
             by_rpi[sighting.rpi].append(sighting)
         self._by_rpi = {rpi: list(_without_replays(received)) for rpi, received in by_rpi.items()}
         self._intervals = sorted({s.interval for received in self._by_rpi.values() for s in received})
+        self._interval_numbers = np.array(self._intervals, np.int64)
 
     def __len__(self) -> int:
         return sum(map(len, self._by_rpi.values()))
@@ -91,6 +97,19 @@ class SightingTable:
         """Whether any sighting lies in the intervals [first, end)."""
         place = bisect_left(self._intervals, first)
         return place < len(self._intervals) and self._intervals[place] < end
+
+    def worth_matching(self, rows: KeyRows, changed_by: Collection[bytes]) -> KeyRows:
+        """Those of the rows that can mean anything, whatever `match_keys` is told: the others hold no
+        sighting in their time (rule 1), revoke nothing, and are none of the keys `changed_by` a revision.
+        """
+        first = rows["rolling_start_interval_number"].astype(np.int64) - TOLERANCE_INTERVALS
+        end = first + INTERVALS_PER_DAY + 2 * TOLERANCE_INTERVALS
+        met = np.searchsorted(self._interval_numbers, first) < np.searchsorted(self._interval_numbers, end)
+        # By their first halves: that a stranger's key begins as one of them costs nothing but a look at it.
+        halves = np.frombuffer(b"".join(key_data[:8] for key_data in changed_by), ">u8").astype(np.uint64)
+        revoked = rows["report_type"] == ReportType.REVOKED
+        worth: KeyRows = rows[met | revoked | np.isin(key_numbers(rows)[0], halves)]
+        return worth
 
     def of(self, key: TemporaryExposureKey) -> Iterator[tuple[int, Sighting]]:
         """(index of the identifier within the key's 144, sighting) for all within the clock tolerance."""
@@ -134,7 +153,7 @@ def match_keys(
     withdrawn: set[bytes] = set()
     skipped = 0
     # Revised keys first, so that one that is published and revoked in the same file never counts.
-    for key, revised in [*((key, True) for key in revised_keys), *((key, False) for key in keys)]:
+    for key, revised in chain(((key, True) for key in revised_keys), ((key, False) for key in keys)):
         before = remembered.get(key.key_data) or known.get(key.key_data)
         if key.report_type is ReportType.RECURSIVE or key.key_data in own:
             continue
@@ -166,6 +185,12 @@ def match_keys(
         report_types=types,
         skipped=skipped,
     )
+
+
+def keys_of(rows: KeyRows) -> Iterator[TemporaryExposureKey]:
+    """The rows as keys, never more than some thousands of them at once."""
+    for first in range(0, len(rows), _KEYS_AT_ONCE):
+        yield from temporary_exposure_keys(rows[first : first + _KEYS_AT_ONCE])
 
 
 def _is_same(before: KnownKey, key: TemporaryExposureKey) -> bool:

@@ -25,10 +25,11 @@ from registry.client.remembered import Evidence
 from registry.client.sightings import CLOCK_TOLERANCE_SECONDS
 from registry.client.store import PhoneStore
 from registry.client.transport import Transport, unexpected
-from registry.client.verify import check_index
+from registry.client.verify import check_index, spans_of
 from registry.errors import BadSignature, Distrusted, FetchFailed, Malformed, UntrustedKey
 from registry.protocol.index import Index, decode_index, index_digest_path, index_path, index_proof_path
 from registry.protocol.proof import MAX_PROOF_BYTES
+from registry.protocol.serving import known_tags
 
 MAX_INDEX_BYTES = 16 * 2**20
 
@@ -101,7 +102,7 @@ class NewestIndex:
         """Sets `proof` once nothing contradicts it, and `is_proven` if it lacks nothing either."""
         known = self._state.proof
         # Computed, not echoed, and never of a proof that could have been made for this phone alone.
-        headers = {"If-None-Match": f'"{sha256(known).hexdigest()}"'} if known else {}
+        headers = {"If-None-Match": known_tags(known)} if known else {}
         answer = self._transport.get(f"{self._pinned.base_url}/{self._proof_path}", headers, MAX_PROOF_BYTES)
         if answer.status == 304 and known:
             content = known
@@ -166,7 +167,7 @@ class NewestIndex:
     def _fetch_plain(self) -> bytes:
         """The index under its own name, believed for its files' signatures alone."""
         known = self._state.index_content
-        headers = {"If-None-Match": f'"{sha256(known).hexdigest()}"'} if known else {}
+        headers = {"If-None-Match": known_tags(known)} if known else {}
         url = f"{self._pinned.base_url}/{index_path(self._pinned.region)}"
         answer = self._transport.get(url, headers, MAX_INDEX_BYTES)
         if answer.status == 304 and known:
@@ -198,7 +199,7 @@ class NewestIndex:
                 with self._store.all_or_nothing():
                     self._store.put_poll_state(state)
             return
-        listed = [file.sha256 for window in index.windows for file in window.files]
+        listed = [file.sha256 for span in spans_of(index) for file in span.files]
         unlogged = self._store.unproven_files() - set(listed)
         with self._store.all_or_nothing():
             self._store.put_poll_state(

@@ -14,7 +14,8 @@ from typing import Self
 from registry.client.advertise import advertise
 from registry.client.card import Card, draw_card
 from registry.client.enrolment import Enrolment, SetUp, prepare
-from registry.client.poll import PollReport, Progress, poll
+from registry.client.files import Progress
+from registry.client.poll import PollReport, poll
 from registry.client.remembered import Evidence, KeptReceipt
 from registry.client.risk import assess
 from registry.client.sightings import Sighting
@@ -30,6 +31,7 @@ from registry.client.upload import (
     check_can_upload,
     days_to_share,
 )
+from registry.client.withdraw import withdraw
 from registry.protocol.identifiers import rolling_proximity_identifiers
 from registry.protocol.intervals import (
     INTERVALS_PER_DAY,
@@ -209,6 +211,10 @@ class Phone:
             there_was_one = self.store.pending_upload() is not None
             self.store.drop_pending_upload()
         return there_was_one
+
+    def withdraw(self) -> None:
+        """Takes back all that this phone uploaded (`registry.client.withdraw`): the person said so."""
+        withdraw(self.store, self._transport, clock=self._clock, random_bytes=self._random_bytes)
 
     def receipts(self) -> list[KeptReceipt]:
         """What this phone can show of its uploads of the last weeks, the newest first."""

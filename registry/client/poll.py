@@ -1,35 +1,28 @@
-"""Polling: fetch proof and index, then what is new, verify it, match it, remember it. Step 5 of a key's life.
+"""Polling: fetch proof and index (`newest`), then what is new (`files`). Step 5 of a key's life.
 
 The cursor is a set of content hashes and moves over a file only in the transaction that stores its matches.
-A file that fails is left for the next poll and stops nothing else. Must never send anything that another
-phone would not send too: no parameters, no header of the registry's own choosing.
+Must never send anything that another phone would not send too: no parameters, no header of the registry's
+own choosing.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from registry.client.failures import NoAnswer, Throttled, TooLarge, UnloggedFile
-from registry.client.match import Exposure, SightingTable, match_keys
+from registry.client.failures import Throttled
+from registry.client.files import NewFiles, Progress
+from registry.client.match import Exposure
 from registry.client.newest import NewestIndex
 from registry.client.pinned import PinnedTrust
 from registry.client.proof import IndexProof
 from registry.client.store import PhoneStore
-from registry.client.transport import LONGEST_PAUSE_SECONDS, RandomBytes, Transport, unexpected
+from registry.client.transport import LONGEST_PAUSE_SECONDS, RandomBytes, Transport
 from registry.client.trust import KeyChange
-from registry.client.verify import MAX_FILE_BYTES, trusted_keys, verify_file
-from registry.errors import Distrusted, FetchFailed, Malformed, RegistryError, UntrustedKey
-from registry.protocol.export_file import ExportFile
-from registry.protocol.index import EXPOSURES, TRUST_NOTE_PATH, Index, IndexFile, IndexWindow
+from registry.errors import Distrusted, FetchFailed, Malformed, RegistryError
+from registry.protocol.index import TRUST_NOTE_PATH, Index
 from registry.protocol.intervals import Clock
 
 PERIOD_SECONDS = 4 * 3600
 JITTER = 0.25
 FIRST_RETRY_SECONDS = 30
-MAX_SILENT_FILES = 3
-"""After so many files in a row without any answer the network is gone, and the rest would only wait."""
-
-Progress = Callable[[int, int], None]
-"""Told how many files of how many have been dealt with; never told anything if there are none."""
 
 _EXPECTED = (FetchFailed, Malformed, Distrusted)
 
@@ -47,7 +40,8 @@ class PollReport:
     """What a poll brought. Times are unix seconds.
 
     `proof` is what proves the index that was believed, None if it was believed without; `is_proven` says that
-    the proof lacks nothing. What is lacking, while that is borne with, stands in `warnings`.
+    the proof lacks nothing. What is lacking, while that is borne with, stands in `warnings`, and
+    so does a file that was bad and for which others of the same keys stood in.
     `index_changed` is False if the index is the one that was known. `exposures` are new matches that
     still count after the poll, `withdrawn` how many keys matched before it were revoked. `retry_at` is when
     the registry asks to be tried again at the earliest, `next_poll_at` when this phone should (never before
@@ -98,7 +92,7 @@ def poll(
         )
         run.fail(run.newest.path, pause)
     elif (index := run.fetch_index()) is not None:
-        run.read_files(index)
+        run.files.read(index)
     return run.finish(random_bytes)
 
 
@@ -107,17 +101,22 @@ class _Run:
 
     def __init__(self, store: PhoneStore, transport: Transport, now: float, progress: Progress) -> None:
         self._store = store
-        self._transport = transport
         self._now = now
-        self._progress = progress
         self._failures: list[Failure] = []
         self._warnings: list[Failure] = []
         self._pinned = PinnedTrust(store, transport, now=now, fail=self.fail, warn=self._warn)
         self.newest = NewestIndex(store, transport, self._pinned, now=now, warn=self._warn)
-        self._look_up()
+        self.files = NewFiles(
+            store,
+            transport,
+            self._pinned,
+            self.newest,
+            now=now,
+            fail=self.fail,
+            warn=self._warn,
+            progress=progress,
+        )
         self._proof: IndexProof | None = None
-        self._exposures: list[Exposure] = []
-        self._withdrawn = self._files_read = self._files_unread = self._keys_read = 0
 
     def fail(self, path: str, error: RegistryError) -> None:
         self._failures.append(Failure(path, error))
@@ -138,85 +137,7 @@ class _Run:
             self.fail(self.newest.path, error)
             return None
         self._proof = self.newest.proof
-        # What an unproven file said may just have been forgotten.
-        self._look_up()
         return index
-
-    def _look_up(self) -> None:
-        self._known = self._store.known_keys()
-        self._matched = {exposure.key_data for exposure in self._store.exposures() if not exposure.withdrawn}
-        self._own = {key.key_data for key in self._store.own_keys()}
-
-    def read_files(self, index: Index) -> None:
-        """Reads every file that was not read before, oldest first, each on its own."""
-        read = self._store.read_files()
-        unread = [
-            (window, file) for window in index.windows for file in window.files if file.sha256 not in read
-        ]
-        self._files_unread = len(unread)
-        table = SightingTable(self._store.sightings()) if unread else SightingTable(())
-        silent = 0
-        for done, (window, file) in enumerate(unread):
-            self._progress(done, len(unread))
-            try:
-                self._read_file(window, file, table)
-                silent = 0
-            except _EXPECTED as error:
-                self.fail(f"{EXPOSURES}/{file.path}", error)
-                if isinstance(error, UnloggedFile):
-                    self.newest.keep_evidence(error)
-                silent = silent + 1 if isinstance(error, NoAnswer) else 0
-                if silent >= MAX_SILENT_FILES or (isinstance(error, Throttled) and error.retry_at):
-                    break
-            else:
-                self._files_read += 1
-                self._files_unread -= 1
-        if unread:
-            self._progress(len(unread) - self._files_unread, len(unread))
-
-    def _read_file(self, window: IndexWindow, file: IndexFile, table: SightingTable) -> None:
-        if file.size > MAX_FILE_BYTES:
-            raise TooLarge(f"{file.path} has {file.size} bytes; no honest file needs so many")
-        url = f"{self._pinned.base_url}/{EXPOSURES}/{file.path}"
-        answer = self._transport.get(url, {}, file.size)
-        if answer.status != 200:
-            raise unexpected(answer, file.path, self._now)
-        export = self._verify(answer.body, file, window)
-        outcome = match_keys(
-            export.keys,
-            export.revised_keys,
-            table,
-            known=self._known,
-            matched=self._matched,
-            own=self._own,
-        )
-        # A crash before this line: the file is fetched again. After it: never.
-        self._store.keep_outcome(
-            outcome, sha256=file.sha256, window_end=window.end, is_proven=self.newest.is_proven
-        )
-        self._keys_read += len(export.keys) + len(export.revised_keys)
-        # Matched and revoked within one poll: nobody has been warned, so there is nothing to take back.
-        unannounced = {exposure.key_data for exposure in self._exposures}
-        self._withdrawn += len(outcome.withdrawn & self._matched - unannounced)
-        self._exposures = [one for one in self._exposures if one.key_data not in outcome.withdrawn]
-        self._exposures += outcome.exposures
-        self._known.update((key.key_data, key) for key in outcome.known)
-        self._matched |= {exposure.key_data for exposure in outcome.exposures}
-        self._matched -= outcome.withdrawn
-
-    def _verify(self, content: bytes, file: IndexFile, window: IndexWindow) -> ExportFile:
-        def verify() -> ExportFile:
-            trusted = trusted_keys(self._pinned.trust, window, now=self._now)
-            region = self._pinned.region
-            return verify_file(content, file, window, region=region, trusted=trusted, now=self._now)
-
-        try:
-            return verify()
-        except UntrustedKey:
-            # The registry's keys may have been changed: ask once in a poll, whatever the number of files.
-            if not self._pinned.refresh():
-                raise
-            return verify()
 
     def finish(self, random_bytes: RandomBytes) -> PollReport:
         """Remembers how it went, and says when to come again."""
@@ -241,11 +162,11 @@ class _Run:
         next_poll_at = self._now + _pause(failed_polls, int.from_bytes(random_bytes(4), "big") / 2**32)
         return PollReport(
             index_changed=self.newest.has_changed,
-            files_read=self._files_read,
-            files_unread=self._files_unread,
-            keys_read=self._keys_read,
-            exposures=tuple(self._exposures),
-            withdrawn=self._withdrawn,
+            files_read=self.files.files_read,
+            files_unread=self.files.files_unread,
+            keys_read=self.files.keys_read,
+            exposures=tuple(self.files.exposures),
+            withdrawn=self.files.withdrawn,
             failures=tuple(self._failures),
             warnings=tuple(self._warnings),
             proof=self._proof,

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import astuple, fields
 from datetime import date, timedelta
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from registry.client.failures import NotSetUp
@@ -193,7 +193,7 @@ class PhoneStore:
         self._put("poll_state", state)
 
     def read_files(self) -> set[str]:
-        """The cursor: SHA-256 (hex) of every file whose matches are stored."""
+        """The cursor: SHA-256 (hex) of every file of whose keys the matches are stored."""
         return {sha256 for (sha256,) in self._connection.execute("SELECT sha256 FROM read_file")}
 
     def unproven_files(self) -> set[str]:
@@ -226,11 +226,20 @@ class PhoneStore:
             for key_data, day, report_type, count, withdrawn in rows
         ]
 
-    def keep_outcome(self, outcome: Outcome, *, sha256: str, window_end: int, is_proven: bool = True) -> None:
+    def keep_outcome(
+        self,
+        outcome: Outcome,
+        *,
+        sha256: str,
+        window_end: int,
+        covers: Mapping[str, int] = MappingProxyType({}),
+        is_proven: bool = True,
+    ) -> None:
         """Stores what a file means and advances the cursor over it, in one transaction.
 
-        `is_proven` says whether the index that lists it had a full proof. A crash before the commit leaves
-        neither: the file is read again and means the same.
+        `covers` are files that need not be read after it, with the end of their window; `is_proven` says
+        whether the index that lists it had a full proof. A crash before the commit leaves nothing of it: the
+        file is read again and means the same.
         """
         with self.all_or_nothing():
             self._connection.executemany(
@@ -248,7 +257,9 @@ class PhoneStore:
                 "UPDATE exposure SET report_type = ? WHERE key_data = ?",
                 [(int(kind), key_data) for key_data, kind in outcome.report_types.items()],
             )
-            self._connection.execute("INSERT OR REPLACE INTO read_file VALUES (?, ?)", (sha256, window_end))
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO read_file VALUES (?, ?)", [*covers.items(), (sha256, window_end)]
+            )
             if not is_proven:
                 self._connection.execute("INSERT OR IGNORE INTO unproven_file VALUES (?)", (sha256,))
 

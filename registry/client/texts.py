@@ -126,6 +126,13 @@ PHONE_TEXTS: Mapping[Language, Mapping[str, str]] = {
         "withdrawn": "Warnings withdrawn: {count}.",
         "unread": "Files left for the next poll: {count}.",
         "receipts_forgotten": "Receipts forgotten: {count}. They cannot be had again.",
+        "withdraw_meaning": "Everything that this phone has shared is taken back, for good. A key that was "
+        "not published yet never will be. For a published one the next files say that it is revoked.",
+        "withdraw_question": "Take it back?",
+        "withdraw_declined": "Nothing was taken back.",
+        "withdraw_done": "Taken back. Phones that were warned because of you read that with the next files: "
+        "their warning goes, and the card says that it was withdrawn. Apps that were not made for this "
+        "registry may keep a warning that rests on a positive result.",
         "pause": "The registry asks to be left alone until {time}.",
         "next": "Next poll: {time}.",
     },
@@ -162,6 +169,12 @@ PHONE_TEXTS: Mapping[Language, Mapping[str, str]] = {
         "withdrawn": "已撤回的提醒：{count} 条。",
         "unread": "留待下次检查的文件：{count} 个。",
         "receipts_forgotten": "已删除回执：{count} 份，无法再取得。",
+        "withdraw_meaning": "本机分享过的全部内容将被永久撤回。尚未公布的密钥不会再公布；"
+        "已公布的密钥，将在下一批文件中注明已撤销。",
+        "withdraw_question": "是否撤回？",
+        "withdraw_declined": "未撤回任何内容。",
+        "withdraw_done": "已撤回。因您而收到提醒的手机读取下一批文件后，提醒即取消，卡上会注明已撤回。"
+        "并非为本登记系统制作的应用，可能仍会保留依据阳性结果的提醒。",
         "pause": "登记系统要求在 {time} 之前不要再来查询。",
         "next": "下次检查：{time}。",
     },

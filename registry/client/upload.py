@@ -47,6 +47,7 @@ TRANSMISSION_RISK = 1
 ACCEPTED_TEST_TYPES = ("confirmed", "likely", "negative", "user-report")
 LONGEST_CODE = 64
 
+JSON_HEADERS = {"Content-Type": "application/json; charset=utf-8", "Accept": "application/json"}
 _START_BYTES = 4
 
 
@@ -133,7 +134,7 @@ def agree(
         keys=b"".join(
             key.key_data + key.rolling_start_interval_number.to_bytes(_START_BYTES, "big") for key in keys
         ),
-        verify_request=_body({"code": code, "accept": ACCEPTED_TEST_TYPES}, random_bytes),
+        verify_request=padded_body({"code": code, "accept": ACCEPTED_TEST_TYPES}, random_bytes),
         consent_record=consent_record(
             (shared.day for shared in days_to_share(keys, now=now)),
             language=language,
@@ -197,7 +198,7 @@ class _Run:
                 pending,
                 report_type=report_type,
                 symptom_date=symptom_date,
-                certificate_request=_body(members, random_bytes),
+                certificate_request=padded_body(members, random_bytes),
             )
         )
 
@@ -227,7 +228,7 @@ class _Run:
         return self._keep(
             replace(
                 pending,
-                publish_request=_body(members, random_bytes),
+                publish_request=padded_body(members, random_bytes),
                 receipt=make_receipt(pending, certificate),
             )
         )
@@ -271,7 +272,7 @@ class _Run:
         return pending
 
     def _post(self, path: str, body: bytes, *, with_api_key: bool) -> JsonObject:
-        headers = {"Content-Type": "application/json; charset=utf-8", "Accept": "application/json"}
+        headers = dict(JSON_HEADERS)
         if with_api_key:
             headers["X-API-Key"] = self._registration.device_api_key or ""
         answer = self._transport.post(self._registration.device_url + path, headers, body, MAX_ANSWER_BYTES)
@@ -317,7 +318,7 @@ def _onset_interval(symptom_date: str) -> int:
         raise Malformed("the registry's symptomDate is not a date") from error
 
 
-def _body(members: Mapping[str, object], random_bytes: RandomBytes) -> bytes:
+def padded_body(members: Mapping[str, object], random_bytes: RandomBytes) -> bytes:
     """JSON of exactly `BODY_BYTES`, or of the next multiple that holds it, filled up with random padding."""
     bare = len(_encode(members, ""))
     size = -(-(bare + LEAST_PADDING_BYTES * 2) // BODY_BYTES) * BODY_BYTES

@@ -18,6 +18,7 @@ from registry.faces.device import schemas
 
 JSON = "application/json"
 NOTE = "text/plain; charset=utf-8"
+BYTES = "application/octet-stream"
 CONTRACT_VERSION = "1.0"
 """Of the addresses and bodies described here, not of the software."""
 
@@ -100,6 +101,13 @@ def _add_phone_paths(spec: APISpec) -> None:
         (schemas.PublishRequest, schemas.PublishAnswer, schemas.PublishError),
         (400, 401, 405, 413, 415, 500),
     )
+    _post(
+        spec,
+        "/v1/withdraw",
+        "Take back every key that the revision token names: at once, and for good",
+        (schemas.WithdrawRequest, schemas.WithdrawAnswer, schemas.PublishError),
+        (400, 405, 413, 415, 500),
+    )
 
 
 def _add_issuer_paths(spec: APISpec) -> None:
@@ -177,6 +185,9 @@ def _add_exposures(spec: APISpec) -> None:
     )
     manifest = _content("A batch's files, its receipts' commitments, the digest of its seed.", JSON)
     export = _content("A GAEN export file: export.bin and export.sig.", "application/zip")
+    compact = _content(
+        "The same keys in the compact format (docs/compact-format.md).", "application/octet-stream"
+    )
     for path, summary, found, parameters in (
         ("index.txt", "Index for apps that know no other", names, [region]),
         ("index.json", "Index", index, [region]),
@@ -184,6 +195,10 @@ def _add_exposures(spec: APISpec) -> None:
         ("index/{sha256}.json", "Index by its digest", index, [region, digest]),
         ("manifest/{sha256}.json", "A batch's manifest", manifest, [region, digest]),
         ("{start}-{end}-{number}.zip", "Export file", export, window),
+        ("{start}-{end}-{number}.compact", "Export file in the compact format", compact, window),
+        ("daily/index.txt", "Index of closed days' files, of the same form", names, [region]),
+        ("daily/{start}-{end}-{number}.zip", "A closed day's export file", export, window),
+        ("daily/{start}-{end}-{number}.compact", "The same in the compact format", compact, window),
     ):
         _file(spec, f"/exposures/{{region}}/{path}", summary, found, parameters)
 
@@ -207,7 +222,7 @@ def _add_log(spec: APISpec) -> None:
     note = _content("The trust root's signature on the trust material (C2SP signed-note).", NOTE)
     checkpoint = _content("Size and root, signed by the log and its witnesses (C2SP tlog-checkpoint).", NOTE)
     policy = _content("Witnesses and their quorum (C2SP tlog-policy).", NOTE)
-    hashes = _content("Up to 256 hashes, or as many leaves (C2SP tlog-tiles).", "application/octet-stream")
+    hashes = _content("Up to 256 hashes, or as many leaves (C2SP tlog-tiles).", BYTES)
     _file(spec, "/.well-known/exposure-registry.json", "Trust material", trust)
     _file(spec, "/.well-known/exposure-registry.json.note", "Note on the trust material", note)
     _file(spec, "/log/checkpoint", "The log's newest checkpoint", checkpoint)

@@ -77,6 +77,8 @@ class IssuedCode:
     uuid: str
     code: str
     expires_at: int
+    authorization_id: str
+    """By which the statement can be recalled; never a part of any answer to a phone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ def authorize(
                 authority_id=authority_id,
             )
             _record(session, ActKind.CODE_ISSUED, authority_id, actor, authorization.id, now)
-            return IssuedCode(uuid=handle, code=code, expires_at=expires_at)
+            return IssuedCode(handle, code, expires_at, authorization.id)
     raise RuntimeError("the source of randomness repeats itself: no fresh code in several attempts")
 
 
@@ -184,6 +186,11 @@ def rounded_expiry(now: float, life_seconds: int) -> int:
     return math.ceil((now + life_seconds) / EXPIRY_GRAIN_SECONDS) * EXPIRY_GRAIN_SECONDS
 
 
+def ended_at(now: float) -> int:
+    """The last quarter of an hour before now (unix seconds): the expiry of what ends at once."""
+    return (math.ceil(now / EXPIRY_GRAIN_SECONDS) - 1) * EXPIRY_GRAIN_SECONDS
+
+
 def code_status(
     session: Session, uuid: str, *, authority_id: str, api_key_hash: bytes | None = None
 ) -> CodeStatus:
@@ -208,8 +215,7 @@ def expire_code(
     row = _code_of(session, uuid, authority_id=authority_id, api_key_hash=api_key_hash)
     if row.claimed:
         raise Refusal(RefusalCode.BAD_REQUEST, "the code has been used and cannot be expired any more")
-    ended = (math.ceil(now / EXPIRY_GRAIN_SECONDS) - 1) * EXPIRY_GRAIN_SECONDS
-    row.expires_at = expires_at = min(row.expires_at, ended)
+    row.expires_at = expires_at = min(row.expires_at, ended_at(now))
     session.flush()
     actor = actor_of(official_id=None, api_key_hash=api_key_hash, authority_id=authority_id)
     _record(session, ActKind.CODE_EXPIRED, authority_id, actor, row.authorization_id, now)

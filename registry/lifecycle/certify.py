@@ -1,8 +1,8 @@
 """Step 2 of a key's life: a code becomes a token, and the token a certificate that names exactly these keys.
 
 A code gives one token and a token one certificate; a lost reply is repeated from `replay`. Must never learn
-a key (only its HMAC comes here), must never keep a code, token or certificate readable, and keeps no date
-beyond the code or token that it stands for.
+a key (only its HMAC comes here), must never keep a code, token or certificate readable, keeps no date
+beyond the code or token that it stands for, and of the handle that leads to the upload only what is sealed.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ from datetime import date
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -41,6 +42,7 @@ from registry.protocol.certificate import (
 )
 from registry.protocol.encoding import decode_base64, encode_base64
 from registry.protocol.intervals import interval_of_date
+from registry.protocol.recall import HANDLE_BYTES, seal_handle
 from registry.protocol.receipt import attestation_commitment
 
 REPLAY_PADDING_BYTES = 16
@@ -75,10 +77,14 @@ def verify_code(
     authority_id: str,
     lookup_key: bytes,
     token_signer: CertificateSigner,
+    recall_public_key: X25519PublicKey,
     policy: IssuingPolicy,
     now: float,
 ) -> VerifiedCode:
     """Exchange a code for a token, once. `body` is the request as it came, `accept` the full set of types.
+
+    The handle by which the upload can be recalled is made here, goes with the token to the certificate, and
+    stays with the statement as it is sealed to `recall_public_key`.
 
     Refuses with `code_invalid` (unknown or used), `code_expired` and `unsupported_test_type` (the app did
     not ask for this report type; the code stays good). A byte-identical body with 16 bytes or more of
@@ -106,7 +112,7 @@ def verify_code(
         raise Refusal(
             RefusalCode.UNSUPPORTED_TEST_TYPE, f"the code is for a {row.report_type} result: accept it too"
         )
-    verified = _issue_token(session, row, token_signer, policy, now)
+    verified = _issue_token(session, row, token_signer, recall_public_key, policy, now)
     # The token has the dates from here on; a repeated reply is unsealed with its own.
     row.claimed, row.test_date, row.onset_date = True, None, None
     if repeatable and claim_answer(session, shelf, name):
@@ -160,8 +166,9 @@ def certify(
                 consent_version=consent_version,
             )
             encoded = encode_certificate(certificate, certificate_signer)
-            # The certificate, sealed below, has onset and attestation from here on: nothing is left of them.
-            row.used, row.test_date, row.onset_date, row.attestation = True, None, None, None
+            # The certificate, sealed below, has them from here on: nothing is left of them.
+            row.used, row.test_date, row.onset_date = True, None, None
+            row.attestation, row.recall_handle = None, None
             claim_answer(session, shelf, name)
             keep_answer(session, shelf, name, key, encoded.encode("ascii"))
             count_one(session, CountKind.CERTIFIED, now)
@@ -179,8 +186,16 @@ def certify(
 
 
 def _issue_token(
-    session: Session, code: VerificationCode, signer: CertificateSigner, policy: IssuingPolicy, now: float
+    session: Session,
+    code: VerificationCode,
+    signer: CertificateSigner,
+    recall_public_key: X25519PublicKey,
+    policy: IssuingPolicy,
+    now: float,
 ) -> VerifiedCode:
+    authorization = session.get_one(Authorization, code.authorization_id)
+    handle = secrets.token_bytes(HANDLE_BYTES)
+    authorization.recall_sealed = seal_handle(handle, recall_public_key, authorization.id)
     token_id = encode_base64(secrets.token_bytes(_TOKEN_ID_BYTES))
     issued_at = math.floor(now)
     expires_at = issued_at + policy.token_life_seconds
@@ -192,7 +207,8 @@ def _issue_token(
         onset_date=code.onset_date,
         # Rounded up, so that the row does not tell when the phone asked.
         expires_at=math.ceil(expires_at / _EXPIRY_GRAIN_SECONDS) * _EXPIRY_GRAIN_SECONDS,
-        attestation=_attestation_of(session, code),
+        attestation=_attestation_of(authorization),
+        recall_handle=handle,
     )
     session.add(row)
     claims = {
@@ -206,9 +222,8 @@ def _issue_token(
     return VerifiedCode(code.report_type, code.test_date, code.onset_date, encode_jwt(claims, signer))
 
 
-def _attestation_of(session: Session, code: VerificationCode) -> bytes | None:
+def _attestation_of(authorization: Authorization) -> bytes | None:
     """Commitment to what was stated when the code was issued; None if that was before there were receipts."""
-    authorization = session.get_one(Authorization, code.authorization_id)
     salt = authorization.attestation_salt
     return None if salt is None else attestation_commitment(salt, authorization.attestation())
 
@@ -259,6 +274,7 @@ def _certificate(
         not_before=begins,
         expires_at=math.floor(now) + policy.certificate_life_seconds,
         attestation=token.attestation,
+        recall_handle=token.recall_handle,
     )
 
 

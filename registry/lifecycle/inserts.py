@@ -12,6 +12,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Session
 from sqlalchemy.sql.dml import ReturningInsert
 
+from registry.models import DiagnosisKey
+
 T = TypeVar("T")
 
 
@@ -40,11 +42,37 @@ def insert_new(
     if not rows:
         return []
     if session.get_bind().dialect.name == "postgresql":
-        names = tuple(rows[0])
-        arrays = {name: [row[name] for row in rows] for name in names}
-        return list(session.scalars(_insert_arrays(model, names, returning), arrays))
+        statement = _insert_arrays(model, tuple(rows[0]), returning)
+        return list(session.scalars(statement, _arrays(rows)))
     statement = insert_into(session, model).on_conflict_do_nothing().returning(returning)
     return list(session.scalars(statement, rows))
+
+
+def insert_unknown_keys(session: Session, rows: Sequence[Mapping[str, object]]) -> list[bytes]:
+    """Insert those diagnosis keys that are not stored yet, whatever their day, in one statement; which.
+
+    On PostgreSQL each key stays locked against others who store it until the caller's commit.
+    """
+    if not rows or session.get_bind().dialect.name != "postgresql":
+        return insert_new(session, DiagnosisKey, rows, DiagnosisKey.key_data)
+    return list(session.scalars(_insert_unknown_keys(tuple(rows[0])), _arrays(rows)))
+
+
+def _arrays(rows: Sequence[Mapping[str, object]]) -> dict[str, list[object]]:
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+@lru_cache
+def _insert_unknown_keys(names: tuple[str, ...]) -> ReturningInsert[tuple[bytes]]:
+    """As `_insert_arrays`, but past the keys that `known_diagnosis_keys` finds."""
+    columns = [table_of(DiagnosisKey).columns[name] for name in names]
+    arrays = {name: bindparam(name, type_=ARRAY(table_of(DiagnosisKey).columns[name].type)) for name in names}
+    given = select(*(func.unnest(arrays[name]).label(name) for name in names)).subquery()
+    known = select(func.known_diagnosis_keys(arrays["key_data"]))
+    statement = postgresql.insert(table_of(DiagnosisKey)).from_select(
+        columns, select(given).where(given.c.key_data.not_in(known))
+    )
+    return statement.on_conflict_do_nothing().returning(DiagnosisKey.key_data)
 
 
 @lru_cache

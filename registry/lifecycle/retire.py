@@ -7,24 +7,28 @@ came, only by the times that the thing itself carries.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Any, cast
 
-from sqlalchemy import delete, exists, or_, select
+from sqlalchemy import CursorResult, delete, exists, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from registry.lifecycle.publish.advancing import advance, resume
 from registry.lifecycle.publish.apart import Failures
 from registry.lifecycle.publish.appending import append_due
+from registry.lifecycle.publish.key_days import drop_due_days, held_shelves, is_on
 from registry.lifecycle.publish.policy import PUBLISH_LEASE, PublicationPolicy
 from registry.lifecycle.publish.recovery import check_not_set_back
 from registry.lifecycle.publish.removal import (
     delete_rows,
     remove_batches,
+    remove_days,
     remove_old,
     remove_old_indexes,
     remove_superseded_tiles,
+    remove_unnamed_manifests,
     remove_withdrawn,
 )
 from registry.lifecycle.publish.run import Run
@@ -33,20 +37,22 @@ from registry.models import (
     ActivityEvent,
     Authorization,
     Batch,
-    BatchState,
     CollectedAnswer,
     CollectingChaff,
     DiagnosisKey,
     IssuedAnswer,
     IssuingChaff,
     IssuingCount,
-    KeyRelease,
+    KeyRevision,
     PortalSession,
+    RecalledUpload,
+    RecallOrder,
     RegionIndex,
     SignInLink,
     VerificationCode,
     VerificationToken,
 )
+from registry.models.diagnosis_key import is_of_key
 from registry.models.lease import leased
 from registry.protocol.intervals import interval_at, utc_date
 from registry.storage import Storage
@@ -55,6 +61,8 @@ from registry.transparency.log import TransparencyLog
 CODE_SECONDS_AFTER_EXPIRY = 48 * 3600
 ACT_DAYS = 365
 """How long it stays on record what an official stated and did."""
+RECALL_DAYS = 35
+"""After a statement: a week for code, token and certificate, and the longest that any key may be kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,8 @@ class RetiredIssuing:
     acts: int
     anchors: int
     counts: int
+    recall_orders: int
+    recall_handles: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +94,13 @@ class RetiredCollecting:
     batches: int = 0
     answers: int = 0
     chaff: int = 0
+    recall_marks: int = 0
 
 
 def retire_issuing(session: Session, now: float) -> RetiredIssuing:
     """Codes 48 h after they expired, tokens, answers, links and sessions at once; after a year what officials
-    stated and did, the anchors of it, and the counts.
+    stated and did, orders to recall among it, the anchors of it, and the counts; sealed handles after
+    `RECALL_DAYS`.
 
     The caller commits.
     """
@@ -114,7 +126,20 @@ def retire_issuing(session: Session, now: float) -> RetiredIssuing:
         acts=_retire_acts(session, last_day),
         anchors=delete_rows(session, delete(ActivityAnchor).where(ActivityAnchor.day <= last_day)),
         counts=delete_rows(session, delete(IssuingCount).where(IssuingCount.day <= last_day)),
+        recall_orders=delete_rows(session, delete(RecallOrder).where(RecallOrder.asked_on <= last_day)),
+        recall_handles=_forget_handles(session, utc_date(now) - timedelta(days=RECALL_DAYS)),
     )
+
+
+def _forget_handles(session: Session, last_day: date) -> int:
+    """Sealed handles of statements so old that no key of theirs can be left, which none needs any more."""
+    statement = (
+        update(Authorization)
+        .where(Authorization.stated_on <= last_day, Authorization.recall_sealed.is_not(None))
+        .values(recall_sealed=None)
+        .execution_options(synchronize_session=False)
+    )
+    return cast("CursorResult[Any]", session.execute(statement)).rowcount
 
 
 def _retire_acts(session: Session, last_day: date) -> int:
@@ -155,13 +180,18 @@ def retire_collecting(
             return RetiredCollecting(busy=True)
         run = Run(session, storage, log, PUBLISH_LEASE, fence, now, policy, None, ())
         # 1. What only the database knows, at once, and whatever state the public files are in.
+        held = held_shelves(run)
+        keys = drop_due_days(run, held)
         with run.fenced():
-            keys = _retire_keys(session, policy, now)
+            keys += _retire_keys(session, policy, now, held)
             answers = delete_rows(
                 session,
                 delete(CollectedAnswer).where(CollectedAnswer.expires_at_interval <= interval_at(now)),
             )
             chaff = delete_rows(session, delete(CollectingChaff))
+            marks = delete_rows(
+                session, delete(RecalledUpload).where(RecalledUpload.expires_at_interval <= interval_at(now))
+            )
             regions = sorted(
                 {*session.scalars(select(Batch.region)), *session.scalars(select(RegionIndex.region))}
             )
@@ -173,6 +203,9 @@ def retire_collecting(
         for region in regions:
             with failures.kept(region):
                 _retire_region(run, region, gone)
+                # Not where the database could not be held against what is public: it may have been set back.
+                if region not in failures:
+                    remove_unnamed_manifests(run, region)
         # 3. The indexes once more, for the windows that went with their batches.
         with failures.kept(*regions):
             if gone["batches"]:
@@ -188,6 +221,7 @@ def retire_collecting(
                 batches=gone["batches"],
                 answers=answers,
                 chaff=chaff,
+                recall_marks=marks,
             )
         )
 
@@ -206,7 +240,7 @@ def _bring_up(run: Run, regions: Sequence[str], failures: Failures) -> None:
 
 def _retire_region(run: Run, region: str, gone: Counter[str]) -> None:
     # 1. Files that nothing lists, then their rows.
-    gone["files"] += remove_old(run, region) + remove_withdrawn(run, region)
+    gone["files"] += remove_old(run, region) + remove_withdrawn(run, region) + remove_days(run, region)
     # 2. Batches that nothing is left of.
     with run.fenced() as session:
         batches = remove_batches(session, region, run.policy, run.now)
@@ -215,15 +249,16 @@ def _retire_region(run: Run, region: str, gone: Counter[str]) -> None:
     gone["indexes"] += remove_old_indexes(run, region)
 
 
-def _retire_keys(session: Session, policy: PublicationPolicy, now: float) -> int:
-    """Keys and, by the foreign key's cascade, their releases. Not those of a sealed batch, whose file is
-    still to be made of them.
+def _retire_keys(session: Session, policy: PublicationPolicy, now: float, held: Collection[int]) -> int:
+    """Keys one by one, and the revisions of all that are gone. Not those on `held` shelves, of which a file
+    is still to be made.
     """
-    in_sealed = select(KeyRelease.key_data).join(Batch).where(Batch.state == BatchState.SEALED)
-    return delete_rows(
-        session,
-        delete(DiagnosisKey).where(
-            DiagnosisKey.end_interval_number <= policy.last_end_retired(now),
-            DiagnosisKey.key_data.not_in(in_sealed),
-        ),
+    last_end = policy.last_end_retired(now)
+    gone = delete_rows(
+        session, delete(DiagnosisKey).where(DiagnosisKey.end_interval_number <= last_end, ~is_on(held))
     )
+    delete_rows(
+        session,
+        delete(KeyRevision).where(KeyRevision.end_interval_number <= last_end, ~exists().where(is_of_key())),
+    )
+    return gone

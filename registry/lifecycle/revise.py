@@ -5,6 +5,7 @@ token that names it. What has not left the house is changed in place, and a key 
 its release never leaves; what has left goes out again as a revised key.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -13,7 +14,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from registry.errors import Distrusted, Malformed, Refusal, RefusalCode
-from registry.models import DiagnosisKey, KeyRelease
+from registry.lifecycle.shelves import NOW, add_revision, open_shelves, shelves_that_left
+from registry.models import DiagnosisKey, KeyRevision, Shelf
 from registry.protocol.encoding import decode_base64
 from registry.protocol.keys import ReportType, TemporaryExposureKey
 from registry.protocol.revision_token import (
@@ -94,10 +96,49 @@ def revise_stored_keys(
                 RefusalCode.INVALID_REVISION_TOKEN,
                 "the revision token does not name every stored key of this upload with its start and period",
             )
-    changed = [(row, key) for row, key in known if _changes(row, key.report_type)]
-    releases = _locked_releases(session, [row.key_data for row, _key in changed])
+    changed = [(row, key) for row, key in known if _changes(session, row, key.report_type)]
+    revise_rows(session, changed)
+
+
+def revise_rows(session: Session, changed: Sequence[tuple[DiagnosisKey, TemporaryExposureKey]]) -> None:
+    """Give each locked row the key's report type and onset: in place while its shelf has not left, else as a
+    revision that goes out where the key went out. All are one person's.
+    """
+    left = shelves_that_left(session, {row.shelf_id for row, _key in changed if row.shelf_id is not None})
+    published: dict[int, list[tuple[DiagnosisKey, TemporaryExposureKey]]] = defaultdict(list)
     for row, key in changed:
-        _revise(session, row, key, releases[row.key_data])
+        if row.shelf_id is not None and row.shelf_id in left:
+            published[row.shelf_id].append((row, key))
+        else:
+            _revise_in_place(row, key)
+    region_sets = {
+        row.id: row.region_set for row in session.scalars(select(Shelf).where(Shelf.id.in_(published)))
+    }
+    by_set: dict[str, list[tuple[DiagnosisKey, TemporaryExposureKey]]] = defaultdict(list)
+    for shelf_id, revisions in published.items():
+        by_set[region_sets[shelf_id]] += revisions
+    for region_set, revisions in sorted(by_set.items()):
+        shelf_id = open_shelves(session, region_set, [NOW], is_revision=True)[NOW]
+        add_revision(session, shelf_id)
+        session.add_all(
+            KeyRevision(
+                key_data=row.key_data,
+                shelf_id=shelf_id,
+                end_interval_number=row.end_interval_number,
+                report_type=int(key.report_type),
+                days_since_onset_of_symptoms=key.days_since_onset_of_symptoms,
+            )
+            for row, key in revisions
+        )
+
+
+def _revise_in_place(row: DiagnosisKey, key: TemporaryExposureKey) -> None:
+    row.revised_before_release = True
+    row.report_type = int(key.report_type)
+    row.days_since_onset_of_symptoms = key.days_since_onset_of_symptoms
+    if key.report_type == ReportType.REVOKED:
+        # It has not gone out, so there is nothing to take back, and it never will.
+        row.shelf_id = None
 
 
 def _locked_keys(session: Session, key_data: Sequence[bytes]) -> dict[bytes, DiagnosisKey]:
@@ -106,63 +147,28 @@ def _locked_keys(session: Session, key_data: Sequence[bytes]) -> dict[bytes, Dia
         .where(DiagnosisKey.key_data.in_(key_data))
         .order_by(DiagnosisKey.key_data)
         .with_for_update()
+        .execution_options(populate_existing=True)
     )
     return {row.key_data: row for row in rows}
 
 
-def _locked_releases(session: Session, key_data: Sequence[bytes]) -> dict[bytes, list[KeyRelease]]:
-    """Primary releases by key. Locked: whether one is sealed cannot change until the caller commits."""
-    by_key: dict[bytes, list[KeyRelease]] = {key: [] for key in key_data}
-    rows = session.scalars(
-        select(KeyRelease)
-        .where(KeyRelease.key_data.in_(key_data), KeyRelease.is_revision.is_(False))
-        .order_by(KeyRelease.key_data, KeyRelease.region)
-        .with_for_update()
-    )
-    for row in rows:
-        by_key[row.key_data].append(row)
-    return by_key
-
-
-def _changes(row: DiagnosisKey, report_type: ReportType) -> bool:
+def _changes(session: Session, row: DiagnosisKey, report_type: ReportType) -> bool:
     """Whether the key would get another report type than it has. Refuses what is not permitted."""
-    current = row.report_type if row.revised_report_type is None else row.revised_report_type
+    revised = session.scalars(
+        select(KeyRevision.report_type).where(KeyRevision.key_data == row.key_data)
+    ).all()
+    # A recall may follow a revision, and nothing follows a recall.
+    current = min(revised, key=lambda kind: kind != ReportType.REVOKED, default=row.report_type)
     if report_type == current:
         return False
-    if row.revised_before_release or row.revised_report_type is not None:
+    if row.revised_before_release or revised:
         raise Refusal(RefusalCode.KEY_ALREADY_REVISED, "a key of this upload has been revised before")
-    if report_type not in TRANSITIONS.get(current, frozenset()):
+    if report_type not in TRANSITIONS.get(row.report_type, frozenset()):
         raise Refusal(
             RefusalCode.INVALID_REPORT_TYPE_TRANSITION,
-            f"a key cannot go from {ReportType(current).name} to {report_type.name}",
+            f"a key cannot go from {ReportType(row.report_type).name} to {report_type.name}",
         )
     return True
-
-
-def _revise(
-    session: Session, row: DiagnosisKey, key: TemporaryExposureKey, releases: Sequence[KeyRelease]
-) -> None:
-    revoked = key.report_type == ReportType.REVOKED
-    if all(release.batch_id is None for release in releases):
-        row.revised_before_release = True
-        row.report_type = int(key.report_type)
-        row.days_since_onset_of_symptoms = key.days_since_onset_of_symptoms
-    else:
-        row.revised_report_type = int(key.report_type)
-        row.revised_days_since_onset_of_symptoms = key.days_since_onset_of_symptoms
-    for release in releases:
-        if release.batch_id is None and revoked:
-            # Here it has not gone out, so here there is nothing to take back.
-            session.delete(release)
-        elif row.revised_report_type is not None:
-            session.add(
-                KeyRelease(
-                    key_data=row.key_data,
-                    region=release.region,
-                    is_revision=True,
-                    releasable_at=release.releasable_at,
-                )
-            )
 
 
 def _revisable(key: TemporaryExposureKey) -> RevisableKey:

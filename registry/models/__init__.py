@@ -13,8 +13,11 @@ from registry.models.authority import ApiKey, Authority, CertificateKey
 from registry.models.authorization import Authorization, VerificationCode, VerificationToken
 from registry.models.bases import CollectingBase, IssuingBase
 from registry.models.batch import Batch, BatchState, ExportFile, ExportSigningKey
-from registry.models.diagnosis_key import DiagnosisKey, KeyRelease
+from registry.models.day_file import DayFile
+from registry.models.diagnosis_key import DiagnosisKey, KeyRevision
+from registry.models.feed import RegionFeed
 from registry.models.health_authority import HealthAuthority, HealthAuthorityKey
+from registry.models.key_day import make_days
 from registry.models.lease import Lease
 from registry.models.log import (
     LogEntry,
@@ -26,17 +29,26 @@ from registry.models.log import (
     WitnessState,
 )
 from registry.models.official import Official, PortalSession, SignInLink
+from registry.models.recall import RecalledUpload, RecallOrder
 from registry.models.receipt import Receipt
 from registry.models.replay import CollectedAnswer, CollectingChaff, IssuedAnswer, IssuingChaff
-from registry.models.sessions import forget_journal, open_database, prepare_engine, transaction
+from registry.models.sessions import (
+    committing_each,
+    forget_journal,
+    open_database,
+    prepare_engine,
+    transaction,
+)
+from registry.models.shelf import BatchShelf, Shelf, ShelfUpload
 
 __all__ = [
-    "ActivityAnchor", "ActivityChain", "ActivityEvent",
-    "ApiKey", "Authority", "Authorization", "Batch", "BatchState", "CertificateKey", "CollectedAnswer",
-    "CollectingBase", "CollectingChaff", "DiagnosisKey", "ExportFile", "ExportSigningKey",
-    "HealthAuthority", "HealthAuthorityKey", "IssuedAnswer", "IssuingBase", "IssuingChaff", "IssuingCount",
-    "KeyRelease", "Lease", "LogEntry", "LogKey", "LogShard",
-    "Official", "PortalSession", "Receipt", "RegionIndex", "SignInLink", "TrustFile", "VerificationCode",
-    "VerificationToken", "Withdrawal", "WitnessState", "forget_journal", "open_database", "prepare_engine",
-    "transaction",
+    "ActivityAnchor", "ActivityChain", "ActivityEvent", "ApiKey", "Authority", "Authorization", "Batch",
+    "BatchShelf", "BatchState", "CertificateKey", "CollectedAnswer", "CollectingBase", "CollectingChaff",
+    "DayFile", "DiagnosisKey", "ExportFile", "ExportSigningKey", "HealthAuthority", "HealthAuthorityKey",
+    "IssuedAnswer", "IssuingBase", "IssuingChaff", "IssuingCount", "KeyRevision", "Lease", "LogEntry",
+    "LogKey", "LogShard", "Official", "PortalSession", "RecallOrder", "RecalledUpload", "Receipt",
+    "RegionFeed", "RegionIndex", "Shelf", "ShelfUpload", "SignInLink", "TrustFile", "VerificationCode",
+    "VerificationToken", "Withdrawal", "WitnessState", "committing_each", "forget_journal", "make_days",
+    "open_database",
+    "prepare_engine", "transaction",
 ]  # fmt: skip

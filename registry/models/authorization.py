@@ -33,9 +33,13 @@ class Authorization(IssuingBase):
     attestation_salt: Mapped[bytes | None] = mapped_column(LargeBinary(32))
     """Random. With it this row can be shown to be the one that a receipt commits to; none in rows that were
     stated before there were receipts."""
+    recall_sealed: Mapped[bytes | None] = mapped_column(LargeBinary(64))
+    """Leads to the upload, for a recall: its handle, sealed to a key that the portal alone holds. None before
+    the code was used, and again when no key of the upload can be left."""
 
     def attestation(self) -> dict[str, str]:
-        """What was stated, as a receipt commits to it: every column but the salt, what is none left out."""
+        """What was stated, as a receipt commits to it: every column but the salt and the sealed handle, what
+        is none left out."""
         issuer = None if self.api_key_hash is None else self.api_key_hash.hex()
         members = {
             "authorization": self.id,
@@ -89,3 +93,5 @@ class VerificationToken(IssuingBase):
     attestation: Mapped[bytes | None] = mapped_column(LargeBinary(32))
     """Commitment to what was stated, for the certificate; cleared when the token is used, so that nothing of
     a receipt stays in this half."""
+    recall_handle: Mapped[bytes | None] = mapped_column(LargeBinary(16))
+    """For the certificate, and cleared with it: from then on there is the sealed one alone."""

@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from registry.models.bases import IN_KEY_ORDER, CollectingBase
-from registry.protocol.index import IndexFile, IndexWindow
+from registry.protocol.index import GAEN_ZIP, IndexFile, IndexWindow
 
 _RANDOM_BYTES = 32
 
@@ -61,9 +61,13 @@ class Batch(CollectingBase):
     salt: Mapped[bytes] = mapped_column(LargeBinary(_RANDOM_BYTES), default=_random)
     """Stands in the manifest, so that its digest in the log tells nothing once the manifest is gone."""
     seed: Mapped[bytes] = mapped_column(LargeBinary(_RANDOM_BYTES), default=_random)
-    """Decoy receipts are made from it. Secret; its hash stands in the manifest."""
-    manifest: Mapped[bytes | None] = mapped_column(LargeBinary)
-    """Bytes of the manifest, from when it is recorded until it is retired or withdrawn."""
+    """Decoy users and decoy receipts are made from it. Secret; its hash stands in the manifest."""
+    decoys: Mapped[dict[str, int]] = mapped_column(default=dict)
+    """How many decoy users were drawn from the seed, by the set of regions that their keys go out in."""
+    decoys_since: Mapped[dict[str, int]] = mapped_column(default=dict)
+    """From when on they uploaded, unix seconds, by set: since the last file of the set."""
+    manifest_sha256: Mapped[bytes | None] = mapped_column(LargeBinary(32))
+    """Of the manifest that lies in storage, from when it is recorded until it is retired or withdrawn."""
     is_withdrawn: Mapped[bool] = mapped_column(default=False)
     """Its files were taken away before their time; the window stays listed without them."""
     log_year: Mapped[int | None]
@@ -85,6 +89,7 @@ class ExportFile(CollectingBase):
     file_number: Mapped[int]
     sha256: Mapped[str] = mapped_column(String(64))
     size: Mapped[int] = mapped_column(BigInteger)
+    format: Mapped[str] = mapped_column(String(16), default=GAEN_ZIP)
 
 
 class ExportSigningKey(CollectingBase):
@@ -147,13 +152,13 @@ def index_windows(session: Session, region: str, *, files_newer_than: int) -> tu
     windows without files become one entry. Ends before the first batch that is not published yet.
     """
     files: dict[int, tuple[IndexFile, ...]] = {}
-    for batch_id, path, digest, size in session.execute(
-        select(ExportFile.batch_id, ExportFile.path, ExportFile.sha256, ExportFile.size)
+    for batch_id, path, digest, size, form in session.execute(
+        select(ExportFile.batch_id, ExportFile.path, ExportFile.sha256, ExportFile.size, ExportFile.format)
         .join(Batch)
         .where(Batch.region == region, Batch.newest_key_end > files_newer_than, Batch.is_withdrawn.is_(False))
-        .order_by(ExportFile.batch_id, ExportFile.file_number)
+        .order_by(ExportFile.batch_id, ExportFile.format, ExportFile.file_number)
     ):
-        files[batch_id] = (*files.get(batch_id, ()), IndexFile(path, digest, size))
+        files[batch_id] = (*files.get(batch_id, ()), IndexFile(path, digest, size, form))
     windows: list[IndexWindow] = []
     for batch_id, sequence, start, end in session.execute(
         select(Batch.id, Batch.sequence, Batch.window_start, Batch.window_end)

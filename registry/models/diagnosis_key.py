@@ -1,153 +1,236 @@
-"""Collecting half: diagnosis keys and their releases, region by region.
+"""Collecting half: diagnosis keys and their revisions.
 
-A key that was accepted is a `DiagnosisKey`; that it must go out in a region is a `KeyRelease`. A release
-without a batch is pending. Sealing gives it its batch, once: the primary key (key, region, is_revision)
-makes a second publication of the same key in the same region impossible.
+A key that was accepted is a `DiagnosisKey`, and lies on the shelf that it leaves with. Once that shelf has
+left, the row never changes again; what is said of the key afterwards is a `KeyRevision`, on a shelf of its
+own.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from typing import Any
 
-from sqlalchemy import ForeignKey, Index, LargeBinary, String, case, func, select, tuple_, update
-from sqlalchemy.orm import Mapped, Session, mapped_column
+import numpy as np
+from sqlalchemy import (
+    ColumnElement,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    Select,
+    and_,
+    exists,
+    func,
+    or_,
+    select,
+)
+from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, aliased, mapped_column
 
-from registry.models.bases import IN_KEY_ORDER, CollectingBase
-from registry.protocol.intervals import EMBARGO_INTERVALS
-from registry.protocol.keys import ReportType, TemporaryExposureKey
+from registry.models.bases import IN_KEY_ORDER, NUMBER, CollectingBase
+from registry.protocol.key_rows import KEY_ROW, NO_ONSET, KeyRows, key_rows_from_columns
+from registry.protocol.keys import KEY_BYTES, ReportType
+
+RECALL_TAG_BYTES = 16
+_AT_ONCE = 65_536
+"""How many keys are read at once."""
 
 
 class DiagnosisKey(CollectingBase):
     """A temporary exposure key that a confirmed person uploaded. Holds no time but the key's own."""
 
     __tablename__ = "diagnosis_key"
-    __table_args__ = IN_KEY_ORDER
 
     key_data: Mapped[bytes] = mapped_column(LargeBinary(16), primary_key=True)
+    """Stored once, whatever the day: see `key_day` for how PostgreSQL is brought to see to that."""
     rolling_start_interval_number: Mapped[int]
     rolling_period: Mapped[int]
-    end_interval_number: Mapped[int] = mapped_column(index=True)
+    end_interval_number: Mapped[int]
     """start + period; retirement goes by it."""
     transmission_risk_level: Mapped[int]
     report_type: Mapped[int]
-    """`ReportType` of the primary release. Frozen once a release of the key has a batch."""
+    """`ReportType`. Frozen once the key's shelf has left."""
     days_since_onset_of_symptoms: Mapped[int | None]
     health_authority_id: Mapped[str] = mapped_column(ForeignKey("health_authority.id"))
     traveler: Mapped[bool]
     revised_before_release: Mapped[bool] = mapped_column(default=False)
-    """The one permitted revision came while the key was pending, and replaced the report type above."""
-    revised_report_type: Mapped[int | None]
-    """The one permitted revision came after a release was sealed: goes out as a revised key."""
-    revised_days_since_onset_of_symptoms: Mapped[int | None]
-
-
-class KeyRelease(CollectingBase):
-    """That a key goes out in a region; pending until `batch_id` is set by the sealing transaction."""
-
-    __tablename__ = "key_release"
-
-    key_data: Mapped[bytes] = mapped_column(
-        LargeBinary(16), ForeignKey("diagnosis_key.key_data", ondelete="CASCADE"), primary_key=True
-    )
-    region: Mapped[str] = mapped_column(String(6), primary_key=True)
-    is_revision: Mapped[bool] = mapped_column(primary_key=True)
-    releasable_at: Mapped[int]
-    """Interval number; never before the key's end + 12 (two hours)."""
-    batch_id: Mapped[int | None] = mapped_column(ForeignKey("batch.id"), index=True)
+    """A revision came while the key was pending, and replaced the report type above."""
+    recall_tag: Mapped[bytes] = mapped_column(LargeBinary(RECALL_TAG_BYTES))
+    """Random to whoever lacks the upload's recall handle, which the issuing half keeps sealed."""
+    shelf_id: Mapped[int | None] = mapped_column(NUMBER)
+    """No foreign key: whoever puts keys on a shelf holds its row, once and not for every key. None for a key
+    that goes out nowhere: no region takes it, or it was taken back before its release.
+    """
 
     __table_args__ = (
-        Index("ix_key_release_pending", "region", "batch_id", "releasable_at"),
-        IN_KEY_ORDER,
+        # With the end in it, so that the newest key of a shelf is told without a look at the rows.
+        Index("ix_diagnosis_key_shelf", "shelf_id", "end_interval_number"),
+        # A table a day on PostgreSQL, whose unique indexes must hold the end as well (`key_day`); and what
+        # lies in a day's table need not be found by its end.
+        PrimaryKeyConstraint("key_data").ddl_if(dialect="sqlite"),
+        Index("ix_diagnosis_key_end_interval_number", "end_interval_number").ddl_if(dialect="sqlite"),
+        {**IN_KEY_ORDER, "postgresql_partition_by": "RANGE (end_interval_number)"},
     )
 
 
-def assign_pending_releases(
-    session: Session, batch_id: int, region: str, *, at: int, newer_than: int
-) -> None:
-    """Give every release of the region that is pending and releasable at interval `at` to the batch.
+class KeyRevision(CollectingBase):
+    """That a key whose shelf had left goes out again with another report type."""
 
-    When all regions' batches have theirs, call `hold_back_divided_keys`.
+    __tablename__ = "key_revision"
 
-    Looks at nothing but `batch_id IS NULL` and the keys' own times, never at when a row came: what commits
-    later is pending still and falls into the next batch. So does a release that a revision holds locked at
-    this moment: waiting for it could end in a deadlock. Keys that ended at or before the interval
-    `newer_than` are left to retirement.
+    key_data: Mapped[bytes] = mapped_column(LargeBinary(16), primary_key=True)
+    """No foreign key: to drop a day of keys would mean a look at every revision. Whoever forgets keys forgets
+    their revisions."""
+    shelf_id: Mapped[int] = mapped_column(NUMBER, primary_key=True, autoincrement=False, index=True)
+    end_interval_number: Mapped[int]
+    """The key's: says in which day's table it lies."""
+    report_type: Mapped[int]
+    days_since_onset_of_symptoms: Mapped[int | None]
+
+    __table_args__ = IN_KEY_ORDER
+
+
+def is_of_key() -> ColumnElement[bool]:
+    """That a `KeyRevision` is of a `DiagnosisKey`. With the end, for PostgreSQL to look in one day alone."""
+    return and_(
+        KeyRevision.key_data == DiagnosisKey.key_data,
+        KeyRevision.end_interval_number == DiagnosisKey.end_interval_number,
+    )
+
+
+def newest_key_end(session: Session, shelf_ids: Collection[int], *, newer_than: int) -> int | None:
+    """The largest end interval number on the shelves, None if no key there ended after `newer_than`."""
+    ends = [
+        session.scalar(
+            select(func.max(DiagnosisKey.end_interval_number)).where(DiagnosisKey.shelf_id.in_(shelf_ids))
+        ),
+        session.scalar(
+            select(func.max(KeyRevision.end_interval_number)).where(KeyRevision.shelf_id.in_(shelf_ids))
+        ),
+    ]
+    newest = max((end for end in ends if end is not None), default=None)
+    return None if newest is None or newest <= newer_than else newest
+
+
+def keys_on(session: Session, shelf_ids: Collection[int], *, newer_than: int) -> Iterator[KeyRows]:
+    """The keys that lie on the shelves and ended after the interval `newer_than`, in canonical order."""
+    return _read(session, _keys_on(shelf_ids, newer_than))
+
+
+def revised_keys_on(session: Session, shelf_ids: Collection[int], *, newer_than: int) -> Iterator[KeyRows]:
+    """The revised keys on the shelves, in canonical order: with the revision's report type and onset, and the
+    risk level that they had.
     """
-    # The embargo is asked of the key itself too, so that a wrong `releasable_at` delays and never leaks.
-    due = select(DiagnosisKey.key_data).where(
-        DiagnosisKey.end_interval_number <= at - EMBARGO_INTERVALS,
-        DiagnosisKey.end_interval_number > newer_than,
-    )
-    pending = (
-        select(KeyRelease.key_data, KeyRelease.region, KeyRelease.is_revision)
+    recalled = aliased(KeyRevision)
+    columns = _columns(KeyRevision.report_type, KeyRevision.days_since_onset_of_symptoms)
+    statement = (
+        select(*columns)
+        .join(KeyRevision, is_of_key())
         .where(
-            KeyRelease.region == region,
-            KeyRelease.batch_id.is_(None),
-            KeyRelease.releasable_at <= at,
-            KeyRelease.key_data.in_(due),
-        )
-        .with_for_update(skip_locked=True)
-    )
-    session.execute(
-        update(KeyRelease)
-        .where(tuple_(KeyRelease.key_data, KeyRelease.region, KeyRelease.is_revision).in_(pending))
-        .values(batch_id=batch_id)
-        .execution_options(synchronize_session=False)
-    )
-
-
-def hold_back_divided_keys(
-    session: Session, batch_ids: Collection[int], regions: Collection[str], *, at: int
-) -> None:
-    """Take out of these batches the keys that would not leave in all of `regions` together: they wait.
-
-    A release of theirs in one of the regions is releasable at interval `at` and pending still: it was locked
-    or not committed yet when its region's turn was, or its region's window was closed before.
-    """
-    divided = select(KeyRelease.key_data).where(
-        KeyRelease.region.in_(regions), KeyRelease.batch_id.is_(None), KeyRelease.releasable_at <= at
-    )
-    session.execute(
-        update(KeyRelease)
-        .where(KeyRelease.batch_id.in_(batch_ids), KeyRelease.key_data.in_(divided))
-        .values(batch_id=None)
-        .execution_options(synchronize_session=False)
-    )
-
-
-def newest_key_end(session: Session, batch_id: int) -> int | None:
-    """The largest end interval number in the batch; None for a batch without keys."""
-    return session.scalar(
-        select(func.max(DiagnosisKey.end_interval_number))
-        .join(KeyRelease)
-        .where(KeyRelease.batch_id == batch_id)
-    )
-
-
-def keys_of_batch(
-    session: Session, batch_id: int
-) -> tuple[list[TemporaryExposureKey], list[TemporaryExposureKey]]:
-    """Keys and revised keys of a sealed batch, in no order.
-
-    A revised key goes out with its revised report type and onset, and the risk level it had.
-    """
-    keys: list[TemporaryExposureKey] = []
-    revised: list[TemporaryExposureKey] = []
-    rows = session.execute(
-        select(
-            KeyRelease.is_revision,
-            DiagnosisKey.key_data,
-            DiagnosisKey.rolling_start_interval_number,
-            DiagnosisKey.rolling_period,
-            DiagnosisKey.transmission_risk_level,
-            case((KeyRelease.is_revision, DiagnosisKey.revised_report_type), else_=DiagnosisKey.report_type),
-            case(
-                (KeyRelease.is_revision, DiagnosisKey.revised_days_since_onset_of_symptoms),
-                else_=DiagnosisKey.days_since_onset_of_symptoms,
+            KeyRevision.shelf_id.in_(shelf_ids),
+            DiagnosisKey.end_interval_number > newer_than,
+            # Of a key that was revised and then recalled within these shelves, the last word alone.
+            or_(
+                KeyRevision.report_type == ReportType.REVOKED,
+                ~exists().where(
+                    recalled.key_data == KeyRevision.key_data,
+                    recalled.shelf_id.in_(shelf_ids),
+                    recalled.report_type == ReportType.REVOKED,
+                ),
             ),
         )
-        .join(DiagnosisKey)
-        .where(KeyRelease.batch_id == batch_id)
     )
-    for is_revision, key_data, start, period, risk, report_type, onset in rows:
-        key = TemporaryExposureKey(key_data, start, period, risk, ReportType(report_type), onset)
-        (revised if is_revision else keys).append(key)
-    return keys, revised
+    return _read(session, statement)
+
+
+def _keys_on(shelf_ids: Collection[int], newer_than: int) -> Select[Any]:
+    columns = _columns(DiagnosisKey.report_type, DiagnosisKey.days_since_onset_of_symptoms)
+    return select(*columns).where(
+        DiagnosisKey.shelf_id.in_(shelf_ids), DiagnosisKey.end_interval_number > newer_than
+    )
+
+
+def _columns(
+    report_type: InstrumentedAttribute[int], onset: InstrumentedAttribute[int | None]
+) -> tuple[ColumnElement[Any], ...]:
+    """As a `KEY_ROW` has them, but in the order in which they are compared."""
+    return (
+        DiagnosisKey.rolling_start_interval_number.label("start"),
+        DiagnosisKey.rolling_period.label("period"),
+        report_type.label("kind"),
+        func.coalesce(onset, NO_ONSET).label("onset"),
+        DiagnosisKey.key_data.label("key_data"),
+        DiagnosisKey.transmission_risk_level.label("risk"),
+    )
+
+
+def _read(session: Session, statement: Select[Any]) -> Iterator[KeyRows]:
+    ordered = statement.order_by("start", "period", "kind", "onset", "key_data")
+    if session.get_bind().dialect.name == "postgresql":
+        return _copied(session, ordered)
+    return _fetched(session, ordered)
+
+
+def _fetched(session: Session, statement: Select[Any]) -> Iterator[KeyRows]:
+    for part in session.execute(statement).partitions(_AT_ONCE):
+        starts, periods, kinds, onsets, keys, risks = zip(*part, strict=True)
+        given = [None if onset == NO_ONSET else onset for onset in onsets]
+        yield key_rows_from_columns(keys, starts, periods, risks, kinds, given)
+
+
+_COPIED = np.dtype(
+    [
+        ("fields", ">i2"),
+        *(
+            (name, kind)
+            for field in ("start", "period", "kind", "onset")
+            for name, kind in ((f"{field}_length", ">i4"), (field, ">i4"))
+        ),
+        ("key_data_length", ">i4"),
+        ("key_data", np.uint8, (KEY_BYTES,)),
+        ("risk_length", ">i4"),
+        ("risk", ">i4"),
+    ]
+)
+"""A row of PostgreSQL's binary COPY (its documentation, COPY, "Binary Format"): no column can be null, so all
+rows are of one length."""
+_COPY_HEAD = 19
+_COPY_TAIL = 2
+
+
+def _copied(session: Session, statement: Select[Any]) -> Iterator[KeyRows]:
+    """By COPY: many times faster than rows as objects, and it holds no more than a few thousand at once."""
+    dialect = session.get_bind().dialect
+    text = statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
+    connection = session.connection().connection.driver_connection
+    if connection is None:
+        raise RuntimeError("the session has no connection")
+    held = bytearray()
+    skip = _COPY_HEAD
+    with connection.cursor() as cursor, cursor.copy(f"COPY ({text}) TO STDOUT (FORMAT BINARY)") as copy:
+        for block in copy:
+            held += block[skip:] if skip else block
+            skip = max(0, skip - len(block))
+            if len(held) >= _AT_ONCE * _COPIED.itemsize:
+                whole = len(held) // _COPIED.itemsize * _COPIED.itemsize
+                # The two bytes at the end of it all are no row, however much has come.
+                yield _rows_of(bytes(held[:whole]))
+                del held[:whole]
+    if len(held) % _COPIED.itemsize != _COPY_TAIL:
+        raise RuntimeError("PostgreSQL sent rows of another length")
+    if len(held) > _COPY_TAIL:
+        yield _rows_of(bytes(held[:-_COPY_TAIL]))
+
+
+def _rows_of(content: bytes) -> KeyRows:
+    copied = np.frombuffer(content, _COPIED)
+    if not bool((copied["fields"] == 6).all() and (copied["key_data_length"] == KEY_BYTES).all()):
+        raise RuntimeError("PostgreSQL sent rows of another form")
+    rows = np.empty(len(copied), KEY_ROW)
+    rows["key_data"] = copied["key_data"]
+    for name, column in (
+        ("rolling_start_interval_number", "start"),
+        ("rolling_period", "period"),
+        ("report_type", "kind"),
+        ("days_since_onset_of_symptoms", "onset"),
+        ("transmission_risk_level", "risk"),
+    ):
+        rows[name] = copied[column]
+    return rows

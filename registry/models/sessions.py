@@ -1,4 +1,4 @@
-"""Engines and the one commit.
+"""Engines, the one commit, and the statements that are one by themselves.
 
 SQLite runs in WAL mode with synchronous=FULL: a commit that returned survives power loss. Its write
 transactions begin IMMEDIATE, so that two writers queue instead of failing half way.
@@ -105,3 +105,14 @@ def transaction(session: Session) -> Iterator[Session]:
     except BaseException:
         session.rollback()
         raise
+
+
+@contextmanager
+def committing_each(session: Session) -> Iterator[Connection]:
+    """A connection to the session's database on which every statement is a transaction of its own.
+
+    For what is one statement as a whole: it is durable when it returns, without a round trip for its
+    beginning and one for its end. Beside the session, whose own transaction sees nothing of it.
+    """
+    with session.get_bind().engine.connect() as connection:
+        yield connection.execution_options(isolation_level="AUTOCOMMIT")

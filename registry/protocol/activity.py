@@ -45,11 +45,17 @@ class ActKind(StrEnum):
     CERTIFICATE_KEY_ROTATED = "certificate_key_rotated"
     AUTHORITY_ADDED = "authority_added"
     AUTHORITY_CHANGED = "authority_changed"
+    FEED_CHANGED = "feed_changed"
     BATCH_WITHDRAWN = "batch_withdrawn"
     POLICY_CHANGED = "policy_changed"
     LOG_KEYS_MADE = "log_keys_made"
     ANCHOR_LOST = "anchor_lost"
     AUDITOR_LINK = "auditor_link"
+    OFFICIAL_ADDED = "official_added"
+    RECALL_ASKED = "recall_asked"
+    RECALL_APPROVED = "recall_approved"
+    RECALL_REFUSED = "recall_refused"
+    RECALL_DONE = "recall_done"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from registry.protocol.jwt import (
     verify_jwt,
 )
 from registry.protocol.keys import REPORT_TYPES
+from registry.protocol.recall import HANDLE_BYTES
 
 __all__ = [
     "MAX_LIFE_SECONDS",
@@ -76,6 +77,8 @@ class VerificationCertificate:
     """SHA-256 of the phone's consent record."""
     consent_version: str | None = None
     """Which text the person was shown; see `CONSENT_VERSION`."""
+    recall_handle: bytes | None = None
+    """Random, 16 bytes: leads to the upload's keys, for a recall (`registry.protocol.recall`)."""
 
 
 def encode_certificate(certificate: VerificationCertificate, signer: CertificateSigner) -> str:
@@ -92,6 +95,7 @@ def encode_certificate(certificate: VerificationCertificate, signer: Certificate
         "attestation": None if certificate.attestation is None else encode_base64(certificate.attestation),
         "consentHash": None if certificate.consent_hash is None else encode_base64(certificate.consent_hash),
         "consentVersion": certificate.consent_version,
+        "recall": None if certificate.recall_handle is None else encode_base64(certificate.recall_handle),
     }
     return encode_jwt({name: value for name, value in claims.items() if value is not None}, signer)
 
@@ -163,21 +167,22 @@ def _read_claims(members: dict[str, Any]) -> VerificationCertificate:
         issued_at=issued_at,
         not_before=issued_at if not_before is None else not_before,
         expires_at=expires_at,
-        attestation=_optional_hash(members.get("attestation")),
-        consent_hash=_optional_hash(members.get("consentHash")),
+        attestation=_optional_bytes(members.get("attestation"), _HASH_BYTES),
+        consent_hash=_optional_bytes(members.get("consentHash"), _HASH_BYTES),
         consent_version=_optional_version(members.get("consentVersion")),
+        recall_handle=_optional_bytes(members.get("recall"), HANDLE_BYTES),
     )
 
 
-def _optional_hash(value: object) -> bytes | None:
-    """32 bytes, or None for what is none: evidence is welcome, and never a reason to refuse keys."""
+def _optional_bytes(value: object, length: int) -> bytes | None:
+    """So many bytes, or None for what is none: evidence is welcome, and never a reason to refuse keys."""
     if not isinstance(value, str):
         return None
     try:
         content = decode_base64(value)
     except Malformed:
         return None
-    return content if len(content) == _HASH_BYTES else None
+    return content if len(content) == length else None
 
 
 def _optional_version(value: object) -> str | None:

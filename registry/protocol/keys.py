@@ -12,12 +12,18 @@ from operator import attrgetter
 from types import MappingProxyType
 
 from registry.errors import Malformed
-from registry.protocol.intervals import INTERVALS_PER_DAY
+from registry.protocol.intervals import INTERVALS_PER_DAY, interval_at
 
 KEY_BYTES = 16
 MAX_ROLLING_PERIOD = INTERVALS_PER_DAY
 MAX_TRANSMISSION_RISK_LEVEL = 8
-_MAX_INT32 = 2**31 - 1
+MAX_INTERVAL_NUMBER = 2**31 - 1
+MAX_ONSET_DAYS = 14
+"""Phones map days since onset only from -14 to 14."""
+
+MAX_KEY_AGE_INTERVALS = 28 * INTERVALS_PER_DAY
+"""A key is 15 days old at most when it comes in, and may be revised until it is retired at 21; the rest
+is for a publisher that catches up after days of standstill. Anything older is a mistake."""
 
 
 class ReportType(IntEnum):
@@ -75,8 +81,36 @@ def check_key(key: TemporaryExposureKey) -> None:
         raise Malformed(
             f"transmission risk must be 0 to {MAX_TRANSMISSION_RISK_LEVEL}, not {key.transmission_risk_level}"
         )
-    if not 0 <= key.rolling_start_interval_number <= _MAX_INT32:
+    if not 0 <= key.rolling_start_interval_number <= MAX_INTERVAL_NUMBER:
         raise Malformed(f"rolling start {key.rolling_start_interval_number} is not an interval number")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTimes:
+    """When the keys of a file may begin at the latest and end at the earliest, as interval numbers."""
+
+    newest_start: int = MAX_INTERVAL_NUMBER
+    oldest_end: int = 0
+
+    @classmethod
+    def of_window(cls, window_end: float, *, now: float) -> "KeyTimes":
+        """No key begins after `now`; none ended over 28 days before the window did. Both in unix seconds."""
+        return cls(interval_at(now), interval_at(window_end) - MAX_KEY_AGE_INTERVALS)
+
+
+ANY_TIME = KeyTimes()
+
+
+def check_published_key(key: TemporaryExposureKey, times: KeyTimes = ANY_TIME) -> None:
+    """Raises Malformed unless the key is well-formed (`check_key`), of its time, and phones map its onset."""
+    check_key(key)
+    if key.rolling_start_interval_number > times.newest_start:
+        raise Malformed(f"a key begins in the future, at {key.rolling_start_interval_number}")
+    if key.end_interval_number < times.oldest_end:
+        raise Malformed(f"a key ended at {key.end_interval_number}, more than 28 days ago")
+    onset = key.days_since_onset_of_symptoms
+    if onset is not None and abs(onset) > MAX_ONSET_DAYS:
+        raise Malformed(f"days since onset must be -{MAX_ONSET_DAYS} to {MAX_ONSET_DAYS}")
 
 
 def canonical_order(keys: Iterable[TemporaryExposureKey]) -> list[TemporaryExposureKey]:

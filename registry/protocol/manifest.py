@@ -5,9 +5,10 @@ makes the digest that stays in the log a commitment that nobody can guess back. 
 leaf names it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 
 from registry.errors import Malformed
 from registry.protocol.encoding import (
@@ -18,11 +19,14 @@ from registry.protocol.encoding import (
     encode_json,
 )
 from registry.protocol.index import GAEN_ZIP
-from registry.protocol.merkle import HASH_BYTES, leaf_hash, tree_root
+from registry.protocol.merkle import HASH_BYTES, CompactRange, leaf_hashes_of, tree_root
 from registry.protocol.regions import check_region
 
 VERSION = 1
 TOOL = "positive-key-registry"
+
+_RECEIPTS_A_PIECE = 3 * 1024
+"""A multiple of three, so that base64 needs no padding before the last piece."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +43,11 @@ class ManifestFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
-    """The batch of window [window_start, window_end), unix seconds. All digests are 32 bytes.
+class ManifestHead:
+    """All of a manifest but its receipts: the batch of window [window_start, window_end), unix seconds.
 
-    `receipts` are the leaves of the batch's receipt tree, decoys among them, ascending; `seed_sha256` is the
-    digest of the seed from which the decoys are made, to be opened once the files are retired.
+    All digests are 32 bytes. `seed_sha256` is the digest of the seed from which the decoys are made, to be
+    opened once the files are retired.
     """
 
     region: str
@@ -51,40 +55,58 @@ class Manifest:
     window_start: int
     window_end: int
     files: tuple[ManifestFile, ...]
-    receipts: tuple[bytes, ...]
     seed_sha256: bytes
     salt: bytes
     tool: str
 
     @property
     def key_count(self) -> int:
-        """Keys in all files together, revised ones too."""
-        return sum(file.keys for file in self.files)
+        """Keys in all files of existing phones together, revised ones too; others hold the same."""
+        return sum(file.keys for file in self.files if file.format == GAEN_ZIP)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest(ManifestHead):
+    """`receipts` are the leaves of the batch's receipt tree, decoys among them, ascending."""
+
+    receipts: tuple[bytes, ...]
 
     @property
     def receipts_root(self) -> bytes:
         """Root of the tree whose leaf data are the receipts, in their order (RFC 6962 §2.1)."""
-        return tree_root([leaf_hash(receipt) for receipt in self.receipts])
+        return tree_root(leaf_hashes_of(self.receipts))
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
     """Canonical JSON: the same manifest is the same bytes."""
-    return encode_json(
-        {
-            "v": VERSION,
-            "region": manifest.region,
-            "sequence": manifest.sequence,
-            "window_start": manifest.window_start,
-            "window_end": manifest.window_end,
-            "files": [_file_members(file) for file in manifest.files],
-            "key_count": manifest.key_count,
-            "receipts": encode_base64(b"".join(manifest.receipts)),
-            "receipts_root": encode_base64(manifest.receipts_root),
-            "seed_sha256": encode_base64(manifest.seed_sha256),
-            "salt": encode_base64(manifest.salt),
-            "tool": manifest.tool,
-        }
-    )
+    return b"".join(manifest_pieces(manifest, manifest.receipts))
+
+
+def manifest_pieces(head: ManifestHead, receipts: Iterable[bytes]) -> Iterator[bytes]:
+    """The bytes of the manifest with this head and these receipts, in order, in pieces of 128 KiB or so.
+
+    Memory holds one piece: a nation's batch has hundreds of thousands of receipts. `receipts_root` is the
+    root of the tree whose leaf data are the receipts, in their order (RFC 6962 §2.1).
+    """
+    # Members stand in the order of their names. The first two may go before what is not known beforehand.
+    first = {"files": [_file_members(file) for file in head.files], "key_count": head.key_count}
+    yield encode_json(first)[:-1] + b',"receipts":"'
+    tree, left = CompactRange(), iter(receipts)
+    while piece := list(islice(left, _RECEIPTS_A_PIECE)):
+        tree = tree.extended(leaf_hashes_of(piece))
+        yield encode_base64(b"".join(piece)).encode()
+    rest = {
+        "receipts_root": encode_base64(tree.root()),
+        "region": head.region,
+        "salt": encode_base64(head.salt),
+        "seed_sha256": encode_base64(head.seed_sha256),
+        "sequence": head.sequence,
+        "tool": head.tool,
+        "v": VERSION,
+        "window_end": head.window_end,
+        "window_start": head.window_start,
+    }
+    yield b'",' + encode_json(rest)[1:]
 
 
 def manifest_digest(content: bytes) -> bytes:

@@ -7,8 +7,9 @@ salted commitment, hashes and a MAC.
 """
 
 import hashlib
+import heapq
 import hmac
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from registry.errors import Malformed
@@ -112,9 +113,9 @@ def attestation_commitment(salt: bytes, attestation: Mapping[str, object]) -> by
     return hashlib.sha256(_ATTESTATION_LABEL + salt + encode_json(attestation)).digest()
 
 
-def padded_count(real: int) -> int:
-    """How many leaves the tree of a batch with `real` receipts has: the next multiple of 16, and never 0."""
-    return max(1, -(-real // LEAVES_GRAIN)) * LEAVES_GRAIN
+def padded_count(users: int) -> int:
+    """How many leaves the tree of a batch of so many users has: the next multiple of 16, and never 0."""
+    return max(1, -(-users // LEAVES_GRAIN)) * LEAVES_GRAIN
 
 
 def decoy_commitment(seed: bytes, number: int) -> bytes:
@@ -126,17 +127,35 @@ def decoy_commitment(seed: bytes, number: int) -> bytes:
     return hashlib.sha256(_DECOY_LABEL + seed + number.to_bytes(4, "big")).digest()
 
 
-def receipt_leaves(real_commitments: Collection[bytes], seed: bytes) -> tuple[bytes, ...]:
+def receipt_leaves(
+    real_commitments: Iterable[bytes], count: int, seed: bytes, *, decoy_users: int = 0
+) -> Iterator[bytes]:
     """The leaves of a batch's tree: its receipts' commitments and decoys up to `padded_count`, ascending.
 
-    Raises Malformed for a commitment that is not 32 bytes or stands there twice, and as `decoy_commitment`.
+    The commitments are `count`, and ascend. They are asked for one by one, never held: only the decoys are.
+    `decoy_users` count as uploads do: the tree tells no more than how many users the batch has in all.
+    Raises Malformed, when it comes to it, for a commitment that is not 32 bytes, stands there twice or out of
+    its order, and for another number of them; and as `decoy_commitment`.
     """
-    for real in real_commitments:
-        _check_length(real, "a receipt's commitment")
-    if len(set(real_commitments)) != len(real_commitments):
-        raise Malformed("a receipt's commitment stands among the leaves twice")
-    decoys = padded_count(len(real_commitments)) - len(real_commitments)
-    return tuple(sorted([*real_commitments, *(decoy_commitment(seed, number) for number in range(decoys))]))
+    decoys = padded_count(count + decoy_users) - count
+    drawn = sorted(decoy_commitment(seed, number) for number in range(decoys))
+    before, found = b"", 0
+    for leaf in heapq.merge(real_commitments, drawn):
+        _check_length(leaf, "a receipt's commitment")
+        if leaf <= before:
+            raise Malformed("a receipt's commitment stands among the leaves twice, or out of its order")
+        yield leaf
+        before, found = leaf, found + 1
+    if found != count + decoys:
+        raise Malformed(f"{found - decoys} receipts' commitments, where {count} were to come")
+
+
+def all_receipt_leaves(
+    real_commitments: Collection[bytes], seed: bytes, *, decoy_users: int = 0
+) -> tuple[bytes, ...]:
+    """`receipt_leaves` of commitments in any order, as a whole."""
+    count = len(real_commitments)
+    return tuple(receipt_leaves(sorted(real_commitments), count, seed, decoy_users=decoy_users))
 
 
 def receipts_root(leaves: Sequence[bytes]) -> bytes:

@@ -6,7 +6,7 @@ That it came from the right place is not in it: the note beside it says so (`pro
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from registry.errors import Malformed
 from registry.protocol.encoding import JsonObject, decode_json_object, encode_json
@@ -58,6 +58,8 @@ class TrustMaterial:
     witness_policy: str
     sequence: int
     issued_at: int
+    decoy_population: Mapping[str, Any] | None = None
+    """Whom decoy users are drawn from (`registry.protocol.population`); None if none are drawn."""
 
     def policy(self) -> WitnessPolicy:
         """The witness policy, read."""
@@ -84,8 +86,10 @@ def shard_year(log_origin: str, origin: str) -> int:
 
 def encode_trust(trust: TrustMaterial) -> bytes:
     """Canonical JSON under the names that README and phones use; `public_key` holds the PEM."""
+    decoys = {} if trust.decoy_population is None else {"decoy_population": dict(trust.decoy_population)}
     return encode_json(
         {
+            **decoys,
             "profile": trust.profile,
             "regions": list(trust.regions),
             "export_signing_keys": [
@@ -131,6 +135,9 @@ def decode_trust(content: bytes) -> TrustMaterial:
         witness_policy=document.text("witness_policy"),
         sequence=document.integer("sequence", least=1),
         issued_at=document.integer("issued_at"),
+        decoy_population=(
+            document.child("decoy_population").as_dict() if "decoy_population" in document else None
+        ),
     )
     for region in trust.regions:
         check_region(region)

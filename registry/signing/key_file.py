@@ -26,7 +26,7 @@ def read_private(path: Path) -> bytes:
                 )
             return file.read(_MAX_FILE_BYTES)
     except OSError as error:
-        raise ConfigurationError(f"cannot read the signing key {path}: {error.strerror}") from error
+        raise ConfigurationError(f"cannot read the secret in {path}: {error.strerror}") from error
 
 
 def create_private(path: Path, content: bytes) -> None:

@@ -8,14 +8,15 @@ and a temporary file that no reader is shown and that the next writer sweeps awa
 import fcntl
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BytesIO
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import BinaryIO
 
-from registry.errors import Malformed
-
-_TEMPORARY = ".tmp-"
+from registry.storage import PIECE_BYTES, TEMPORARY, TWIN, path_parts
 
 
 class LocalStorage:
@@ -27,8 +28,12 @@ class LocalStorage:
         self._swept = False
 
     def put_new(self, path: str, content: bytes) -> bool:
+        return self.put_new_file(path, BytesIO(content))
+
+    def put_new_file(self, path: str, source: BinaryIO) -> bool:
         target = self._locate(path)
-        with self._written_aside(target, content) as aside:
+        source.seek(0)
+        with self._written_aside(target, source) as aside:
             try:
                 # link(2) gives the name in one step and fails if it is taken: no look before the leap.
                 os.link(aside, target)
@@ -42,14 +47,18 @@ class LocalStorage:
         return stored
 
     def replace(self, path: str, content: bytes) -> None:
-        target = self._locate(path)
-        with self._written_aside(target, content) as aside:
-            aside.replace(target)
-            _sync_folder(target.parent)
+        self._replace(self._locate(path), content)
 
     def read(self, path: str) -> bytes | None:
+        file = self.open_file(path)
+        if file is None:
+            return None
+        with file:
+            return file.read()
+
+    def open_file(self, path: str) -> BinaryIO | None:
         try:
-            return self._locate(path).read_bytes()
+            return self._locate(path).open("rb")
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             return None
 
@@ -68,20 +77,24 @@ class LocalStorage:
             (Path(where) / name).relative_to(self._root).as_posix()
             for where, _, files in (folders if deep else islice(folders, 1))
             for name in files
-            if not name.startswith(_TEMPORARY)
+            if not name.startswith(TEMPORARY) and not name.endswith(TWIN)
         )
         return sorted(name for name in found if name.startswith(prefix))
 
     def _locate(self, path: str) -> Path:
-        parts = PurePosixPath(path).parts
-        plain = path == "/".join(parts) and "\\" not in path and "\0" not in path
-        if not plain or not parts or any(part == ".." or part.startswith(_TEMPORARY) for part in parts):
-            raise Malformed(f"not a path within the public folder: {path!r}")
-        return self._root.joinpath(*parts)
+        return self._root.joinpath(*path_parts(path))
+
+    def _replace(self, target: Path, content: bytes, *, modified_at: int | None = None) -> None:
+        """Give the name other bytes, and their file the time `modified_at` (unix seconds) instead of now."""
+        with self._written_aside(target, BytesIO(content), modified_at) as aside:
+            aside.replace(target)
+            _sync_folder(target.parent)
 
     @contextmanager
-    def _written_aside(self, target: Path, content: bytes) -> Iterator[Path]:
-        """A synced temporary file with `content` beside `target`. A crash in the block leaves it behind."""
+    def _written_aside(
+        self, target: Path, source: BinaryIO, modified_at: int | None = None
+    ) -> Iterator[Path]:
+        """A synced temporary file with the bytes of `source` beside `target`; a crash leaves it behind."""
         self._ensure_folder(target.parent)
         if not self._swept:
             _sweep(self._root)
@@ -89,8 +102,10 @@ class LocalStorage:
         descriptor, aside = _open_temporary(target.parent)
         with os.fdopen(descriptor, "wb") as file:
             try:
-                file.write(content)
+                shutil.copyfileobj(source, file, PIECE_BYTES)
                 file.flush()
+                if modified_at is not None:
+                    os.utime(descriptor, (modified_at, modified_at))
                 os.fsync(descriptor)
                 yield aside
             except BaseException:
@@ -117,7 +132,7 @@ class LocalStorage:
 def _open_temporary(folder: Path) -> tuple[int, Path]:
     """A new temporary file, locked for as long as it is open, which tells a sweeper that its writer lives."""
     while True:
-        path = folder / f"{_TEMPORARY}{secrets.token_hex(8)}"
+        path = folder / f"{TEMPORARY}{secrets.token_hex(8)}"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -134,7 +149,7 @@ def _open_temporary(folder: Path) -> tuple[int, Path]:
 
 def _sweep(root: Path) -> None:
     """Remove temporary files whose writers are dead: a living one holds a lock on its own."""
-    for path in root.rglob(f"{_TEMPORARY}*"):
+    for path in root.rglob(f"{TEMPORARY}*"):
         with suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink()

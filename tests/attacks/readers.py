@@ -148,6 +148,11 @@ class AppWithoutSdk:
         return len(fresh)
 
 
+def compact_of(path: str) -> str:
+    """The path of the compact file beside a window's first zip."""
+    return path.removesuffix(".zip") + ".compact"
+
+
 def failures(report: PollReport) -> list[tuple[str, type[RegistryError]]]:
     """What a poll could not believe."""
     return [(failure.path, type(failure.error)) for failure in report.failures]

@@ -22,6 +22,7 @@ from registry.protocol.note import NoteSigner
 from registry.protocol.trust import decode_trust
 from registry.protocol.witness_policy import encode_policy
 from registry.signing.key_place import open_key_ring
+from registry.storage.local import LocalStorage
 from tests.attacks.operators import HOUR, REGION, Operator, ignored
 from tests.attacks.readers import MIRROR_URL, Auditor, Wire
 from tests.clock import FakeClock
@@ -127,7 +128,9 @@ class Stage:
         self.auditor.wire.places[MIRROR_URL] = self._client(folder)
 
     def _client(self, folder: Path | None) -> Client:
-        return self.operator.world.client if folder is None else Client(create_public_app(folder))
+        if folder is None:
+            return self.operator.world.client
+        return Client(create_public_app(LocalStorage(folder)))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from registry.client.receipts import receipt_members
 from registry.errors import LogForked
 from registry.protocol.index import (
     EXPOSURES,
+    GAEN_ZIP,
     decode_index,
     encode_index,
     encode_legacy_index,
@@ -22,7 +23,7 @@ from registry.protocol.index import (
     legacy_index_path,
 )
 from tests.attacks.operators import DAY, HOUR, REGION, Operator
-from tests.attacks.readers import AppWithoutSdk, failures, reads, warnings
+from tests.attacks.readers import AppWithoutSdk, compact_of, failures, reads, warnings
 from tests.attacks.stage import Stage
 
 PROOF = index_proof_path(REGION)
@@ -41,7 +42,7 @@ def without_middle_batch(stage: Stage) -> dict[str, bytes | None]:
     middle = [window for window in index.windows if window.files][1]
     windows = tuple(replace(one, files=()) if one is middle else one for one in index.windows)
     shortened = encode_index(replace(index, windows=windows))
-    names = sorted(file.path for window in windows for file in window.files)
+    names = sorted(file.path for window in windows for file in window.files if file.format == GAEN_ZIP)
     return {
         INDEX: shortened,
         index_digest_path(REGION, sha256(whole).hexdigest()): shortened,
@@ -92,7 +93,9 @@ def test_batch_left_out_for_all_phone(stage: Stage) -> None:
     for phone in (stage.bob, carol):
         report = phone.poll()
         assert (report.is_proven, report.failures, report.warnings) == (True, (), ())
-    assert len(carol.store.read_files()) == 2
+    windows = [window for window in stage.operator.index().windows if window.files]
+    assert len(windows) == report.files_read == 2
+    assert carol.store.read_files() == {file.sha256 for window in windows for file in window.files}
 
 
 def test_batch_left_out_for_all_monitor(stage: Stage) -> None:
@@ -165,8 +168,8 @@ def test_deletion_publisher(stage: Stage) -> None:
     other = rewrite(stage)
     other.obey(other.log.policy, stage.witnesses.send)
     before = other.read("log/checkpoint")
-    stage.clock.advance(600)  # they have not answered it for long, and are left alone between two tries
     for _ in range(2):
+        stage.clock.advance(60)  # who did not answer is left alone for a while
         with pytest.raises(LogForked, match="refuses the checkpoint"):
             other.publish()
     assert other.read("log/checkpoint") == before
@@ -176,7 +179,7 @@ def test_deletion_old_app(stage: Stage) -> None:
     """Keeps what it has read, and does not ask for what is gone."""
     app = AppWithoutSdk(stage.operator.public_folder)
     other = rewrite(stage)
-    assert app.poll(reads(stage.operator.public_folder)) == 3
+    assert app.poll(reads(stage.operator.public_folder)) == len(stage.operator.world.file_names()) > 1
     assert app.poll(reads(other.public_folder)) == 0
 
 
@@ -198,7 +201,10 @@ def test_mix_and_match_phone(stage: Stage) -> None:
     # Files of two moments, each rightly signed.
     first, second = (f"{EXPOSURES}/{name}" for name in sorted(stage.operator.world.file_names())[-2:])
     stage.wire.shown[second] = stage.operator.read(first)
-    assert failures(stage.bob.poll()) == [(second, UnloggedFile)]
+    stage.wire.shown[compact_of(second)] = stage.operator.read(compact_of(first))
+    report = stage.bob.poll()
+    assert failures(report) == [(second, UnloggedFile)]
+    assert warnings(report) == [(compact_of(second), UnloggedFile)]
     kinds = [evidence.kind for evidence in stage.bob.evidence()]
     assert kinds == ["Unlogged", "UnloggedFile"]
 
@@ -241,7 +247,7 @@ def alice_uploads(stage: Stage) -> tuple[Phone, Path]:
 def hold_back(stage: Stage) -> None:
     """All that waits to be published is taken out of the database."""
     assert stage.operator.tamper("DELETE FROM receipt WHERE batch_id IS NULL") == 1
-    assert stage.operator.tamper("DELETE FROM key_release WHERE batch_id IS NULL") > 0
+    assert stage.operator.tamper("UPDATE diagnosis_key SET shelf_id = NULL") > 0
 
 
 def next_window(stage: Stage) -> None:
@@ -274,10 +280,10 @@ def test_unpublished_keys_monitor(stage: Stage) -> None:
 
 
 def test_unpublished_keys_old_app(stage: Stage) -> None:
-    """As with the SDK."""
+    """As with the SDK. The window has a file all the same, of decoys."""
     app = AppWithoutSdk(stage.operator.public_folder)
     alice, _ = alice_uploads(stage)
     hold_back(stage)
     next_window(stage)
-    assert app.poll(reads(stage.operator.public_folder)) == 2
+    assert app.poll(reads(stage.operator.public_folder)) == len(stage.operator.world.file_names()) > 1
     assert not {key.key_data for key in alice.own_keys()} & set(app.keys)

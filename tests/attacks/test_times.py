@@ -13,8 +13,9 @@ from registry.client.monitor.visit import Demands, Looking, Visit, finish, visit
 from registry.faces.public import create_public_app
 from registry.protocol.index import index_path, index_proof_path
 from registry.protocol.trust_note import fingerprint
+from registry.storage.local import LocalStorage
 from tests.attacks.operators import DAY, HOUR, REGION
-from tests.attacks.readers import AppWithoutSdk, Seen, Wire, failures, reads, warnings
+from tests.attacks.readers import AppWithoutSdk, Seen, Wire, compact_of, failures, reads, warnings
 from tests.attacks.stage import Stage
 from tests.clock import FakeClock
 from tests.public_tree import PublicTree, TreeSource
@@ -132,13 +133,15 @@ def replay(stage: Stage) -> tuple[str, bytes]:
 
 
 def test_replay_phone(stage: Stage) -> None:
+    old_compact = stage.operator.read(compact_of(stage.operator.newest_file()))
     path, old = replay(stage)
-    stage.wire.shown[path] = old
+    stage.wire.shown.update({path: old, compact_of(path): old_compact})
     report = stage.bob.poll()
     assert failures(report) == [(path, UnloggedFile)]
+    assert warnings(report) == [(compact_of(path), UnloggedFile)]
     assert (report.is_proven, report.files_read) == (True, 0)
     assert [evidence.kind for evidence in stage.bob.evidence()] == ["UnloggedFile"]
-    del stage.wire.shown[path]
+    stage.wire.shown.clear()
     assert stage.bob.poll().files_read == 1
 
 
@@ -179,7 +182,7 @@ def test_back_dating_phone(clock: FakeClock, tmp_path: Path) -> None:
     tree = PublicTree(clock, regions=[REGION])
     tree.next_window({REGION: tree.keys(2)})
     place = tmp_path / "public"
-    wire = Wire({ADDRESS: Client(create_public_app(tree.write(place)))})
+    wire = Wire({ADDRESS: Client(create_public_app(LocalStorage(tree.write(place))))})
     with Phone.open(tmp_path / "bob.db", wire, clock=clock, random_bytes=Random(1).randbytes) as bob:
         bob.set_up(Enrolment(ADDRESS, region=REGION, fingerprint=fingerprint(tree.root.key.vkey)))
         before = bob.poll()

@@ -11,8 +11,14 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from registry.protocol.export_file import ExportFile, SignatureInfo, encode_export, encode_signatures, pack
-from registry.protocol.keys import TemporaryExposureKey, canonical_order
+from registry.protocol.export_file import (
+    ExportRows,
+    SignatureInfo,
+    encode_export_rows,
+    encode_signatures,
+    pack,
+)
+from registry.protocol.key_rows import KeyRows, in_canonical_order, key_rows, no_rows
 from registry.signing.file_key import FileKey, create_key_file
 from tests.bench.measure import Measurement, Pair, Target
 from tests.bench.population import NEWEST_START, information_floor, keys_of_patients
@@ -22,12 +28,14 @@ WINDOW_START = (NEWEST_START + 2 * 144) * 600
 
 
 @cache
-def _keys() -> tuple[TemporaryExposureKey, ...]:
-    return tuple(keys_of_patients(KEYS))
+def _rows() -> KeyRows:
+    """As a database hands them over: in no order."""
+    return key_rows(keys_of_patients(KEYS))
 
 
 @contextmanager
-def _signing_key() -> Iterator[FileKey]:
+def signing_key() -> Iterator[FileKey]:
+    """An export signing key in a file."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "XA_export-1.pem"
         create_key_file(path)
@@ -36,8 +44,8 @@ def _signing_key() -> Iterator[FileKey]:
 
 def _export_bin(signer: FileKey) -> bytes:
     info = SignatureInfo(signer.key_id, signer.key_version)
-    keys = tuple(canonical_order(_keys()))
-    return encode_export(ExportFile(WINDOW_START, WINDOW_START + 3600, "XA", keys, signature_infos=(info,)))
+    keys = in_canonical_order(_rows())
+    return encode_export_rows(ExportRows(WINDOW_START, WINDOW_START + 3600, "XA", keys, no_rows(), (info,)))
 
 
 def _zip(signer: FileKey) -> bytes:
@@ -49,7 +57,7 @@ def _zip(signer: FileKey) -> bytes:
 
 @contextmanager
 def _speed() -> Iterator[Pair]:
-    with _signing_key() as signer:
+    with signing_key() as signer:
         export_bin = _export_bin(signer)
 
         def ours() -> float:
@@ -67,8 +75,8 @@ def _speed() -> Iterator[Pair]:
 
 @contextmanager
 def _size() -> Iterator[Pair]:
-    with _signing_key() as signer:
-        yield Pair(lambda: len(_zip(signer)) / KEYS, lambda: information_floor(_keys()) / KEYS)
+    with signing_key() as signer:
+        yield Pair(lambda: len(_zip(signer)) / KEYS, lambda: information_floor(keys_of_patients(KEYS)) / KEYS)
 
 
 MEASUREMENTS = (
@@ -76,7 +84,7 @@ MEASUREMENTS = (
         name="export_keys_per_second",
         unit="keys/s",
         against=f"zlib level 6 alone on the same export.bin of {KEYS:,} keys. Ours: sort, encode, sign, pack",
-        target=Target(0.2),
+        target=Target(0.5),
         prepare=_speed,
     ),
     Measurement(

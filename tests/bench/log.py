@@ -24,7 +24,7 @@ from registry.client.monitor.rebuild import rebuild_shard
 from registry.lifecycle.publish.advancing import advance
 from registry.lifecycle.publish.apart import Failures
 from registry.lifecycle.publish.appending import append_due
-from registry.lifecycle.publish.batches import finish_sealed, store_manifests
+from registry.lifecycle.publish.batches import finish_sealed
 from registry.lifecycle.publish.policy import PUBLISH_LEASE
 from registry.lifecycle.publish.recovery import check_not_set_back
 from registry.lifecycle.publish.run import ExportKeys, Run
@@ -171,9 +171,11 @@ def _next_window(stage: Publishing) -> Iterator[Run]:
         )
         with run.fenced():
             seal_windows(session, REGIONS, policy=HOURLY, now=run.now)
+        no_keys = ExportKeys({}, ())
         for region in REGIONS:
-            list(finish_sealed(run, ExportKeys({}, ()), region))
-            store_manifests(run, region)
+            for jobs in finish_sealed(run, no_keys, region, []):
+                if jobs:
+                    raise RuntimeError("an empty window has no files to be made")
         yield run
 
 

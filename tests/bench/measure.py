@@ -8,14 +8,17 @@ import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
 RUNS = 5
 TOLERANCE = 0.05
-"""How much a timed figure may miss its target by: two runs on a quiet machine differ by as much."""
+"""How much a timed figure may miss its target by: two runs on a quiet machine differ by as much. Such a
+one is said to be within it, and not to hold."""
+
+HOLDS, MISSED = "yes", "no"
 
 Run = Callable[[], float]
 """One run; returns its figure, in the measurement's unit."""
@@ -44,12 +47,18 @@ class Target:
         """The bound, as a ratio to `limit`."""
         return self.bound / limit if self.absolute else self.bound
 
-    def is_met(self, value: float, limit: float) -> bool:
-        """Whether `value` holds the target, within the tolerance."""
+    def is_met(self, value: float, limit: float, *, tolerance: float = 0) -> bool:
+        """Whether `value` holds the target, or misses it by no more than that part of it."""
         bound, found = self.ratio(limit), value / limit
-        return (
-            found <= bound * (1 + self.tolerance) if self.at_most else found >= bound * (1 - self.tolerance)
-        )
+        return found <= bound * (1 + tolerance) if self.at_most else found >= bound * (1 - tolerance)
+
+    def verdict(self, value: float, limit: float) -> str:
+        """Whether the target holds, in words: `HOLDS`, `MISSED`, or that it misses within the tolerance."""
+        if self.is_met(value, limit):
+            return HOLDS
+        if self.is_met(value, limit, tolerance=self.tolerance):
+            return f"within {self.tolerance:.0%}"
+        return MISSED
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,8 @@ class Row:
     limit: float
     ratio: float
     target: float
-    holds: bool
+    verdict: str
+    """Of `Target.verdict`."""
 
 
 def measure(measurement: Measurement, on_run: Callable[[], None] = lambda: None) -> Row:
@@ -103,7 +113,7 @@ def measure(measurement: Measurement, on_run: Callable[[], None] = lambda: None)
         limit=_rounded(limit),
         ratio=_rounded(value / limit),
         target=_rounded(measurement.target.ratio(limit)),
-        holds=measurement.target.is_met(value, limit),
+        verdict=measurement.target.verdict(value, limit),
     )
 
 
@@ -126,8 +136,12 @@ def merge(path: Path, rows: Iterable[Row]) -> None:
 
 
 def stored(path: Path) -> list[Row]:
-    """The rows at `path`, in their order; none if there is no file."""
-    return [Row(**row) for row in json.loads(path.read_text())] if path.exists() else []
+    """The rows at `path`, in their order; none if there is no file. One of another form is left out: what it
+    says was meant otherwise, and is to be measured anew.
+    """
+    rows = json.loads(path.read_text()) if path.exists() else []
+    form = {field.name for field in fields(Row)}
+    return [Row(**row) for row in rows if row.keys() == form]
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
@@ -138,7 +152,7 @@ def as_markdown(rows: Sequence[Row]) -> str:
     ]
     lines += [
         f"| `{row.name}` | {readable(row.value)} {row.unit} | {row.against} | {readable(row.limit)} "
-        f"| {row.ratio:.3g} | {row.target:.3g} | {'yes' if row.holds else '**no**'} |"
+        f"| {row.ratio:.3g} | {row.target:.3g} | {row.verdict.replace(MISSED, f'**{MISSED}**')} |"
         for row in rows
     ]
     return "\n".join(lines)

@@ -21,6 +21,7 @@ from registry.models import Authority, IssuingBase, Official, open_database, tra
 from registry.models.official import new_sign_in_link
 from registry.protocol.codes import is_well_formed
 from registry.protocol.intervals import utc_date
+from tests.authority import RECALL_KEY
 from tests.browser.visit import Visit
 from tests.clock import FakeClock
 
@@ -44,6 +45,7 @@ class Served:
                 database_url=f"sqlite:///{database}",
                 clock=clock,
                 session_secret=b"s" * 32,
+                recall_key=RECALL_KEY,
                 lookup_key=b"l" * 32,
                 policy=IssuingPolicy(),
                 authority_id="a",
@@ -241,3 +243,41 @@ def test_the_printed_code_carries_nothing_of_the_official(served: Served, chromi
     expect(walk.page.get_by_text("Demonstration, not for real people")).to_be_visible()
     expect(walk.page.locator(".sign-out")).to_be_hidden()
     expect(walk.page.locator(".onward")).to_be_hidden()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_pages_of_a_recall_are_accessible_and_fit(
+    served: Served, chromium: Browser, language: str
+) -> None:
+    walk = walk_of(chromium, language, f"recall-{language}")
+    page = walk.page
+    walk.sign_in(served)
+    walk.complete(served, "zh")
+    walk.submit()
+    page.goto(f"{served.address}/portal/recalls/")
+    walk.look("1-overview")
+    page.locator(".listed a").click()
+    walk.look("2-ask")
+    walk.submit()
+    expect(page.get_by_role("alert")).to_be_focused()
+    walk.look("3-ask-with-errors")
+    page.locator("[name=reason][value=mistake]").check()
+    page.locator("#known").check()
+    walk.submit()
+    walk.look("4-own-order")
+    order = page.url
+
+    with Session(served.engine) as session, transaction(session):
+        session.add(Official(id="official-2", authority_id="a", name="Li Na 李娜"))
+        session.flush()
+        token = new_sign_in_link(session, "official-2", now=served.clock())
+    page.locator(".sign-out button").click()
+    page.goto(f"{served.address}/portal/sign-in/{token}")
+    page.get_by_role("main").get_by_role("button").click()
+    page.goto(order)
+    walk.look("5-decide")
+    page.locator("#known").check()
+    page.locator("form[action$=approve] button").click()
+    expect(page.locator("#known")).to_have_count(0)
+    walk.look("6-approved")
+    assert walk.objections == []

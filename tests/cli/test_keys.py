@@ -1,7 +1,9 @@
 """An operator's keys: listed with their places, rotated by a plan, and rehearsed before that."""
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -71,12 +73,19 @@ def played(settings: Settings, tmp_path: Path) -> Callable[[int], Rehearsal]:
 
 
 def content_of(folder: Path) -> dict[str, str]:
-    """Digest of every file, by name; databases' side files left out, which readers touch."""
+    """Digest of every file, by name. Of a database what it says: its files change when a reader closes it."""
     return {
-        str(path.relative_to(folder)): sha256(path.read_bytes()).hexdigest()
+        str(path.relative_to(folder)): sha256(_dump(path) if path.suffix == ".sqlite" else path.read_bytes())
+        .digest()
+        .hex()
         for path in folder.rglob("*")
         if path.is_file() and not path.name.endswith(("-shm", "-wal"))
     }
+
+
+def _dump(database: Path) -> bytes:
+    with closing(sqlite3.connect(database)) as connection:
+        return "\n".join(connection.iterdump()).encode()
 
 
 # -------------------------------------------------------------------- listing

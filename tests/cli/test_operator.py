@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from registry.app import CertificateSigners, Publisher, publisher
@@ -21,7 +22,7 @@ from registry.cli.first_run import prepare
 from registry.config import Settings, read_settings
 from registry.lifecycle.activity import acts_of, check_all_chains
 from registry.lifecycle.retire import RetiredCollecting
-from registry.models import open_database
+from registry.models import Shelf, open_database
 from registry.protocol.activity import OPERATOR, OPERATORS_CHAIN, decode_act
 
 FORGOTTEN = (None, RetiredCollecting())
@@ -166,6 +167,8 @@ def test_what_an_operator_does_is_on_record(
         words,
         words,  # refused: it is there
         (*words, "--replace"),
+        ("feed", "set", "xc", "--include", "XB", "--travelers"),
+        ("feed", "set", "XC", "--include", "nowhere"),  # refused
         ("keys", "rotate", "--overlap-days", "-1"),  # refused
         ("official", "link", "--id", "nobody"),  # refused
     ):
@@ -177,9 +180,37 @@ def test_what_an_operator_does_is_on_record(
         "certificate_key_rotated",
         "authority_added",
         "authority_changed",
+        "feed_changed",
     ]
     assert done[1][1] == {"key": "XA_export-2"}
     assert done[3][1] == done[4][1] == {"authority": "org.other"}
+    assert done[5][1] == {"region": "XC"}
+
+
+@pytest.mark.parametrize("change", ["feed", "authority"])
+def test_whoever_uploaded_before_a_change_of_regions_stays_among_decoys(
+    registry: Callable[..., Result], settings: Settings, tmp_path: Path, change: str
+) -> None:
+    """The next publishing draws them for every set of which a shelf is open."""
+    (tmp_path / "theirs.pem").write_bytes(a_public_key())
+    authority = (*other_authority("XB"), "--public-key", f"k1={tmp_path / 'theirs.pem'}")
+    assert registry(*authority).exit_code == 0
+    assert served_shelves(settings) == set(), "one authority more changes nobody's set"
+    words = {
+        "feed": ("feed", "set", "XC", "--include", "XB", "--include", "XC"),
+        "authority": (*authority, "--region", "XD", "--replace"),
+    }[change]
+    assert registry(*words).exit_code == 0
+    assert served_shelves(settings) == {"XA", "XB"}
+
+
+def served_shelves(settings: Settings) -> set[str]:
+    """The sets of regions of which a shelf is open whose keys may leave at once."""
+    engine = open_database(settings.collecting_database_url)
+    with Session(engine) as session:
+        found = set(session.scalars(select(Shelf.region_set).filter_by(releasable_at=0, is_open=True)))
+    engine.dispose()
+    return found
 
 
 @pytest.mark.parametrize("days", ["-1", "99999999999", "many"])

@@ -116,6 +116,20 @@ def test_from_a_staged_meeting_to_an_orange_card(
     assert CARD_TEXTS["en"]["not_checked"] in stale
 
 
+@pytest.mark.usefixtures("two_phones")
+def test_a_person_takes_back_what_was_shared(type_in: Type, demo: Simulator) -> None:
+    assert "uploaded nothing" in type_in("a", "withdraw", "--yes", expect=1).output
+    type_in("a", "upload", CODE, "--yes")
+    declined = type_in("a", "withdraw", keyboard="n\n", expect=1).output
+    assert PHONE_TEXTS["en"]["withdraw_declined"] in declined
+    assert demo.acts[-1] != "v1/withdraw"
+    told = type_in("a", "withdraw", keyboard="y\n").output
+    for text in ("withdraw_meaning", "withdraw_done"):
+        assert PHONE_TEXTS["en"][text] in told
+    assert demo.acts[-1] == "v1/withdraw"
+    assert PHONE_TEXTS["zh"]["withdraw_done"] in type_in("a", "withdraw", "--yes", "--lang", "zh").output
+
+
 def test_two_phones_that_are_not_staged_meet_today(
     type_in: Type, demo: Simulator, clock: FakeClock, first_run: Path
 ) -> None:

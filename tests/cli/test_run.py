@@ -9,10 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from sqlalchemy import MetaData
 
+from tests.postgres import PostgresServer
 from tests.running import Running, command_line, free_port
 
 FIRST_RUN_FIELDS = {
@@ -139,6 +142,69 @@ def test_a_worker_told_twice_to_end_says_nothing_of_the_second_time(running: Run
     running.wait_until(lambda: not still_alive(servers))
     assert running.stop() == 0
     assert "Traceback" not in running.log_path.read_text()
+
+
+@pytest.fixture
+def on_postgresql(tmp_path: Path, postgres_server: PostgresServer) -> Iterator[Running]:
+    """A registry both halves of which lie on PostgreSQL, with two web processes."""
+    empty = postgres_server.template(MetaData(), "empty")
+    with postgres_server.fresh(empty) as issuing, postgres_server.fresh(empty) as collecting:
+        registry = Running(
+            tmp_path / "var",
+            REGISTRY_ISSUING_DATABASE_URL=issuing,
+            REGISTRY_COLLECTING_DATABASE_URL=collecting,
+            REGISTRY_ANSWER_HOLD_MILLISECONDS="3000",
+        )
+        yield registry
+        if registry.process is not None and registry.process.poll() is None:
+            registry.stop()
+
+
+@pytest.mark.postgresql
+def test_hundreds_of_answers_are_held_at_once_and_none_needs_a_thread(on_postgresql: Running) -> None:
+    on_postgresql.start()
+    request = b"POST /v1/publish HTTP/1.1\r\nHost: a\r\nX-Chaff: 1\r\nContent-Length: 2\r\n\r\n{}"
+    with ExitStack() as stack:
+        phones = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", on_postgresql.port)))
+            for _ in range(300)
+        ]
+        began = time.monotonic()
+        for phone in phones:
+            phone.settimeout(60)
+            phone.sendall(request)
+        assert on_postgresql.is_healthy(), "others are served meanwhile"
+        threads = [
+            len(list(Path(f"/proc/{pid}/task").iterdir()))
+            for pid, command in on_postgresql.descendants().items()
+            if "gunicorn" in command
+        ]
+        assert max(threads) < 10
+        for phone in phones:
+            assert phone.recv(15) == b"HTTP/1.1 200 OK"
+        assert 2.9 < time.monotonic() - began < 60, "one after the other they would take a quarter of an hour"
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("numbers", [(signal.SIGINT, signal.SIGQUIT), (signal.SIGTERM, signal.SIGTERM)])
+def test_green_workers_end_as_quietly(on_postgresql: Running, numbers: tuple[signal.Signals, ...]) -> None:
+    on_postgresql.start()
+    with socket.create_connection(("127.0.0.1", on_postgresql.port)) as half_sent:
+        half_sent.sendall(b"POST /v1/publish HTTP/1.1\r\nHost: a\r\n")
+        servers = {pid: name for pid, name in on_postgresql.descendants().items() if "gunicorn" in name}
+        servers.pop(next(iter(servers)))  # the master, which lives on
+        for number in numbers:
+            for pid in still_alive(servers):
+                os.kill(pid, number)
+            time.sleep(0.7)
+        on_postgresql.wait_until(lambda: not still_alive(servers))
+        on_postgresql.wait_until(on_postgresql.is_healthy)
+        assert on_postgresql.process is not None
+        os.killpg(on_postgresql.process.pid, signal.SIGINT)
+        assert on_postgresql.process.wait(60) == 0
+    said = on_postgresql.log_path.read_text()
+    assert "Traceback" not in said
+    assert "SIGKILL" not in said
 
 
 def test_a_request_that_cannot_be_read_leaves_nothing_of_its_caller_in_the_log(running: Running) -> None:

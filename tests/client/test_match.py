@@ -1,10 +1,13 @@
 """Matching, rule by rule, on the published GAEN vectors."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.client.match import KnownKey, Outcome, SightingTable, match_keys
+from registry.client.match import KnownKey, Outcome, SightingTable, keys_of, match_keys
 from registry.client.sightings import Sighting
 from registry.protocol.identifiers import (
     associated_encrypted_metadata_key,
@@ -13,6 +16,7 @@ from registry.protocol.identifiers import (
     rolling_proximity_identifiers,
 )
 from registry.protocol.intervals import date_of_interval
+from registry.protocol.key_rows import key_rows, temporary_exposure_keys
 from registry.protocol.keys import ReportType, TemporaryExposureKey
 
 # google/exposure-notifications-internals, TestVectors.java: unix time 1585785600, metadata 40080000.
@@ -188,3 +192,64 @@ def test_looking_for_sightings_in_a_stretch_of_time_agrees_with_counting(
     expected = any(first <= interval < first + length for interval in intervals)
     assert table.any_between(first, first + length) == expected
     assert len(table) == len(intervals)
+
+
+# Rows that can mean nothing are passed over before they are keys
+
+
+STARTS = [VECTOR_START + 144 * day + part for day in range(-3, 4) for part in (0, 71, -13, -12, -11)]
+
+
+@st.composite
+def published(draw: st.DrawFn) -> TemporaryExposureKey:
+    """The vectors' key or another, in or beside the time of its sightings, with any report type."""
+    data = draw(st.sampled_from([VECTOR_KEY.key_data, VECTOR_KEY.key_data[:8] + bytes(8), bytes(16)]))
+    return TemporaryExposureKey(
+        data,
+        draw(st.sampled_from(STARTS)),
+        draw(st.sampled_from([1, 144])),
+        report_type=draw(st.sampled_from(ReportType)),
+    )
+
+
+@given(
+    st.lists(published(), max_size=6),
+    st.lists(published(), max_size=6),
+    st.sets(st.sampled_from(sorted(VECTOR_SIGHTINGS))),
+    st.booleans(),
+    st.booleans(),
+)
+def test_what_is_passed_over_would_have_meant_nothing(
+    keys: list[TemporaryExposureKey],
+    revised: list[TemporaryExposureKey],
+    indexes: set[int],
+    is_known: bool,
+    is_matched: bool,
+) -> None:
+    table = SightingTable([vector_sighting(index) for index in indexes])
+    known = {VECTOR_KEY.key_data: KnownKey(VECTOR_KEY.key_data, VECTOR_START, 144, revoked=False)}
+    told = {
+        "known": known if is_known else {},
+        "matched": {VECTOR_KEY.key_data} if is_matched else set(),
+        "own": {bytes(16)},
+    }
+    changed_by = {*told["known"], *told["matched"]}
+    rows = [table.worth_matching(key_rows(part), changed_by) for part in (keys, revised)]
+    pruned = match_keys(keys_of(rows[0]), keys_of(rows[1]), table, **told)
+    full = match_keys(keys, revised, table, **told)
+    # Of a key that comes twice in a file, at other times, only the one that meant something may be seen.
+    assert pruned.skipped <= full.skipped
+    assert replace(pruned, skipped=0) == replace(full, skipped=0)
+
+
+@given(st.lists(published(), max_size=20))
+def test_only_keys_whose_time_holds_a_sighting_are_looked_at(keys: list[TemporaryExposureKey]) -> None:
+    table = SightingTable([vector_sighting(71)])
+    scan = VECTOR_START + 71
+    kept = temporary_exposure_keys(table.worth_matching(key_rows(keys), ()))
+    start = np.array([key.rolling_start_interval_number for key in keys], np.int64)
+    assert kept == [
+        key
+        for key, first in zip(keys, start, strict=True)
+        if first - 12 <= scan < first + 156 or key.report_type is ReportType.REVOKED
+    ]

@@ -175,7 +175,7 @@ def test_what_nobody_signed_is_not_even_parsed(monkeypatch: pytest.MonkeyPatch) 
     content = tree.files[f"exposures/{file.path}"]
     trusted = trusted_keys(trust, window, now=tree.clock())
     assert len(verify_file(content, file, window, region="XA", trusted=trusted, now=tree.clock()).keys) == 2
-    monkeypatch.setattr(verify, "read_announced", None)
+    monkeypatch.setattr(verify, "read_announced_rows", None)
 
     with pytest.raises(UntrustedKey):
         verify_file(content, file, window, region="XA", trusted={}, now=tree.clock())

@@ -23,6 +23,7 @@ from registry.protocol.checkpoint import Checkpoint, decode_checkpoint
 from registry.protocol.export_file import check_export, read_zip, verify_signatures
 from registry.protocol.index import (
     EXPOSURES,
+    GAEN_ZIP,
     LOG_CHECKPOINT_PATH,
     TRUST_PATH,
     decode_index,
@@ -208,10 +209,16 @@ class Verdict:
             for name in _exports(public):
                 if name.startswith(folder) and name != withdrawn:
                     found.update(key.key_data for key in read_zip(_there(public, name))[0].keys)
-            if found != wanted:
-                self.wrong.append(f"{region}: {len(wanted)} keys to be published once each, found {found}")
+            of_people = {key: times for key, times in found.items() if key in self.prepared.keys}
+            if of_people != wanted:
+                self.wrong.append(
+                    f"{region}: {len(wanted)} keys to be published once each, found {of_people}"
+                )
+            if set(found.values()) - {1}:
+                self.wrong.append(f"{region}: a decoy user's key is published more than once")
             index = decode_index(_there(public, index_path(region)))
-            listed = sorted(file.path for window in index.windows for file in window.files)
+            files = [file for window in index.windows for file in window.files]
+            listed = sorted(file.path for file in files if file.format == GAEN_ZIP)
             if listed != decode_legacy_index(_there(public, legacy_index_path(region))):
                 self.wrong.append(f"{region}: index.txt and index.json disagree")
 
@@ -231,7 +238,8 @@ def _digest(public: Storage, path: str) -> str:
 
 
 def _exports(public: Storage) -> list[str]:
-    return [name for name in public.names(EXPOSURES) if name.endswith(".zip")]
+    """The windows' files of existing phones."""
+    return [name for name in public.names(EXPOSURES) if name.endswith(".zip") and "/daily/" not in name]
 
 
 def _published_checkpoints(public: Storage, year: int) -> Iterator[Checkpoint]:

@@ -31,7 +31,7 @@ from registry.models import (
 )
 from registry.models.log import newest_shard, sequenced_size
 from registry.protocol.export_file import read_zip
-from registry.protocol.index import EXPOSURES, TRUST_PATH
+from registry.protocol.index import EXPOSURES, GAEN_ZIP, TRUST_PATH
 from registry.protocol.note import decode_vkey
 from registry.protocol.tiles import WIDTH
 from registry.protocol.trust import decode_trust
@@ -242,7 +242,12 @@ def _signed_size(made: Publisher) -> int:
 
 def _take_back_oldest_file(made: Publisher) -> str:
     with made.new_session() as session, transaction(session):
-        oldest = select(Batch, ExportFile.path).join(ExportFile).order_by(Batch.window_end, Batch.region)
+        oldest = (
+            select(Batch, ExportFile.path)
+            .join(ExportFile)
+            .where(ExportFile.format == GAEN_ZIP)
+            .order_by(Batch.window_end, Batch.region, ExportFile.file_number)
+        )
         batch, path = session.execute(oldest.limit(1)).one()
         batch.is_withdrawn = True
         session.add(

@@ -124,6 +124,9 @@ def _be_child(asked: dict[str, Any], orders: int, told: int) -> None:
     if sys.platform == "linux":
         # Where only ancestors may trace, this lets strace, which is none.
         ctypes.CDLL(None).prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0)
+    # On one core all files are made in the main thread, which is the one that is watched and spoilt.
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[os.getpid() % len(cores)]})
     points = Points(asked["kill_at"], [])
     clock = FakeClock(asked["now"])
     made = _place(asked).publisher(clock=clock, around_witness=points.sender)

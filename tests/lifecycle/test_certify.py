@@ -16,16 +16,18 @@ from registry.lifecycle.authorize import IssuingPolicy, Statement, authorize
 from registry.lifecycle.certify import VerifiedCode, certify, verify_code
 from registry.models import (
     Authority,
+    Authorization,
     IssuedAnswer,
     VerificationCode,
     VerificationToken,
     open_database,
     transaction,
 )
-from registry.protocol.certificate import read_jwt
+from registry.protocol.certificate import read_certificate, read_jwt
 from registry.protocol.encoding import encode_base64
 from registry.protocol.intervals import interval_of_date
-from tests.authority import AUTHORITY, LOOKUP_KEY, MadeSigner, found_issuing
+from registry.protocol.recall import open_handle
+from tests.authority import AUTHORITY, LOOKUP_KEY, RECALL_KEY, MadeSigner, found_issuing
 from tests.clock import FakeClock
 
 POLICY = IssuingPolicy()
@@ -67,6 +69,7 @@ class Desk:
                 authority_id=AUTHORITY,
                 lookup_key=LOOKUP_KEY,
                 token_signer=self.tokens,
+                recall_public_key=RECALL_KEY.public_key(),
                 policy=POLICY,
                 now=self.clock(),
                 **asked,
@@ -229,6 +232,37 @@ def dates(
     return tuple(desk.session.execute(select(table.test_date, table.onset_date)).one())
 
 
+def test_a_certificate_and_its_repetitions_carry_the_handle_that_is_sealed_with_the_statement(
+    desk: Desk,
+) -> None:
+    token = desk.verify(desk.code()).token
+    first = read_certificate(desk.certify(token)).recall_handle
+    desk.clock.advance(20 * 3600)  # the certificate has long expired
+    renewed = read_certificate(desk.certify(token)).recall_handle
+    desk.session.rollback()
+    (authorization,) = desk.session.scalars(select(Authorization))
+    assert authorization.recall_sealed is not None
+    assert first == renewed == open_handle(authorization.recall_sealed, RECALL_KEY, authorization.id)
+
+
+def test_the_open_handle_lies_with_the_token_until_it_is_used_and_no_longer(desk: Desk) -> None:
+    code = desk.code()
+    (authorization,) = desk.session.scalars(select(Authorization))
+    assert authorization.recall_sealed is None, "nothing leads anywhere before the code is used"
+    token = desk.verify(code).token
+    (row,) = desk.session.scalars(select(VerificationToken))
+    assert row.recall_handle is not None
+    desk.certify(token)
+    desk.session.rollback()
+    assert row.recall_handle is None
+
+
+def test_two_uploads_of_one_official_have_nothing_in_common(desk: Desk) -> None:
+    handles = {read_certificate(desk.certify(desk.verify(desk.code()).token)).recall_handle for _ in range(5)}
+    assert len(handles) == 5
+    assert None not in handles
+
+
 def test_another_authoritys_code_is_unknown_here(desk: Desk) -> None:
     code = desk.code()
     with transaction(desk.session):
@@ -245,6 +279,7 @@ def test_another_authoritys_code_is_unknown_here(desk: Desk) -> None:
             authority_id="other",
             lookup_key=LOOKUP_KEY,
             token_signer=desk.tokens,
+            recall_public_key=RECALL_KEY.public_key(),
             policy=POLICY,
             now=desk.clock(),
         )

@@ -13,9 +13,11 @@ from registry.errors import RefusalCode
 from registry.lifecycle.collect import CollectedUpload
 from registry.models import (
     CollectedAnswer,
+    DiagnosisKey,
     HealthAuthority,
     HealthAuthorityKey,
-    KeyRelease,
+    Shelf,
+    ShelfUpload,
     open_database,
     transaction,
 )
@@ -47,7 +49,7 @@ def desk(collecting_url: str, collecting_session: Session, clock: FakeClock) -> 
 # ---------------------------------------------------------------- what is stored
 
 
-def test_a_key_is_stored_with_a_release_in_each_region_two_hours_after_its_end(desk: UploadDesk) -> None:
+def test_a_key_is_stored_on_the_shelf_of_its_regions(desk: UploadDesk) -> None:
     key = made_key(desk.clock(), 2)
     collected = desk.upload([key], traveler=True)
     (row,) = desk.rows()
@@ -56,9 +58,8 @@ def test_a_key_is_stored_with_a_release_in_each_region_two_hours_after_its_end(d
     assert (row.report_type, row.transmission_risk_level) == (ReportType.CONFIRMED_TEST, 2)
     assert row.days_since_onset_of_symptoms == 2  # onset 4 days ago, key of 2 days ago
     assert (row.traveler, row.health_authority_id) == (True, AUTHORITY)
-    assert desk.releases() == [(region, False, None) for region in REGIONS]
-    ends = set(desk.session.scalars(select(KeyRelease.releasable_at)))
-    assert ends == {row.end_interval_number + 12}
+    assert desk.shelves() == [(",".join(REGIONS), False, None)]
+    assert desk.session.scalars(select(Shelf.releasable_at)).all() == [0], "it has waited long enough"
     assert (collected.inserted_exposures, collected.error, collected.code, collected.warnings) == (
         1,
         "",
@@ -69,10 +70,7 @@ def test_a_key_is_stored_with_a_release_in_each_region_two_hours_after_its_end(d
 
 def test_a_key_that_is_still_valid_is_taken_and_waits(desk: UploadDesk) -> None:
     assert desk.upload([made_key(desk.clock(), 0)]).inserted_exposures == 1
-    assert (
-        desk.session.scalars(select(KeyRelease.releasable_at)).first()
-        == desk.clock() // 600 // 144 * 144 + 156
-    )
+    assert desk.session.scalars(select(Shelf.releasable_at)).all() == [desk.clock() // 600 // 144 * 144 + 156]
 
 
 def test_insert_counts_are_true_when_a_key_is_here_already(desk: UploadDesk) -> None:
@@ -104,7 +102,7 @@ def test_a_negative_result_for_unknown_keys_stores_none_but_the_token_names_them
     collected = desk.upload([key], "negative")
     assert collected.inserted_exposures == 0
     assert desk.rows() == []
-    assert desk.releases() == []
+    assert desk.shelves() == []
     (named,) = decode_revision_token(collected.revision_token, RING)
     assert base64.b64encode(named.key_data).decode() == key["key"]
 
@@ -322,4 +320,8 @@ def test_many_phones_at_once_lose_no_key(desk: UploadDesk) -> None:
     with ThreadPoolExecutor(6) as pool:
         assert sum(pool.map(collected, bodies)) == 12 * 14
     desk.session.rollback()
-    assert desk.session.scalar(select(func.count()).select_from(KeyRelease)) == 12 * 14 * len(REGIONS)
+    shelved = select(func.count()).where(DiagnosisKey.shelf_id == Shelf.id, Shelf.is_open)
+    assert desk.session.scalar(shelved) == 12 * 14
+    # All of them on the two shelves of their regions: one for what may leave, one for today's keys.
+    assert len(desk.shelves()) == 2
+    assert desk.session.scalar(select(func.count()).select_from(ShelfUpload)) == 12 * 2

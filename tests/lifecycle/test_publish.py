@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from sqlalchemy import update
 
 from registry.lifecycle.publish import PublicationPolicy
-from registry.models import BatchState, DiagnosisKey, KeyRelease, transaction
+from registry.lifecycle.publish.key_days import make_due_days
+from registry.models import BatchState, Shelf, transaction
 from registry.protocol.index import legacy_index_path
 from registry.protocol.intervals import EMBARGO_INTERVALS, interval_at
 from registry.protocol.keys import ReportType
@@ -54,6 +55,8 @@ def test_an_upload_that_commits_late_falls_into_the_next_batch(stage: Publishing
         stage.publish()  # one writer at a time: it cannot hang open while a batch is sealed
         stage.collect([key])
     else:
+        with stage.new_session() as session:
+            make_due_days(session, stage.clock())  # as a publisher has done before any upload comes
         with stage.new_session() as hanging:
             stage.collect([key], session=hanging)
             stage.publish()
@@ -68,7 +71,7 @@ def test_a_wrong_release_time_delays_and_never_leaks(stage: Publishing) -> None:
     key = key_ending(NOON, 1)
     stage.collect([key])
     with transaction(stage.new_session()) as session:
-        session.execute(update(KeyRelease).values(releasable_at=0))
+        session.execute(update(Shelf).values(releasable_at=0))
     stage.clock.advance(HOUR)
     stage.publish()
     assert stage.published() == {}
@@ -93,15 +96,7 @@ def test_a_revised_key_goes_out_as_revised_with_the_risk_it_had(stage: Publishin
     key = key_ending(NOON - 144, 7)
     stage.collect([key])
     stage.publish()
-    with transaction(stage.new_session()) as session:
-        session.execute(
-            update(DiagnosisKey).values(
-                revised_report_type=int(ReportType.REVOKED), revised_days_since_onset_of_symptoms=4
-            )
-        )
-        session.add(
-            KeyRelease(key_data=key.key_data, region=REGION, is_revision=True, releasable_at=NOON + 6)
-        )
+    stage.revise(key, ReportType.REVOKED, 4)
     stage.clock.advance(HOUR)
     stage.publish()
     first, second = stage.files()

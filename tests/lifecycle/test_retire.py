@@ -5,28 +5,32 @@ from datetime import date, timedelta
 from hashlib import sha256
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from registry.errors import PublishingFailed
 from registry.lifecycle.activity import acts_of, check_all_chains, due_anchor, record_operators_act
 from registry.lifecycle.counts import CountKind, count_one, counts
-from registry.lifecycle.retire import RetiredCollecting, retire_issuing
+from registry.lifecycle.retire import RECALL_DAYS, RetiredCollecting, retire_issuing
 from registry.models import (
     Authority,
     Authorization,
     Batch,
+    BatchShelf,
     BatchState,
     CollectedAnswer,
     CollectingChaff,
+    DayFile,
     DiagnosisKey,
     ExportFile,
     IssuedAnswer,
     IssuingBase,
     IssuingChaff,
-    KeyRelease,
     Official,
     PortalSession,
+    RecalledUpload,
+    RecallOrder,
+    Shelf,
     SignInLink,
     VerificationCode,
     VerificationToken,
@@ -135,6 +139,43 @@ def test_acts_are_on_record_for_a_year(issuing_session: Session, clock: FakeCloc
     assert issuing_session.scalars(select(Authorization.id)).all() == ["act-1"]
 
 
+def test_sealed_handles_go_when_no_key_can_be_left_and_orders_after_a_year(
+    issuing_session: Session, clock: FakeClock
+) -> None:
+    today = utc_date(clock())
+    with transaction(issuing_session) as session:
+        session.add(Authority(id="a", name="A", certificate_issuer="i", certificate_audience="u"))
+        session.flush()
+        for days in (RECALL_DAYS - 1, RECALL_DAYS):
+            stated_on = today - timedelta(days=days)
+            session.add(
+                Authorization(
+                    id=f"{days}",
+                    authority_id="a",
+                    report_type="confirmed",
+                    stated_on=stated_on,
+                    recall_sealed=bytes(64),
+                )
+            )
+        for days in (364, 365):
+            session.add(
+                RecallOrder(
+                    id=f"{days}",
+                    authority_id="a",
+                    authorization_id="x",
+                    reason="mistake",
+                    state="done",
+                    asked_on=today - timedelta(days=days),
+                )
+            )
+    with transaction(issuing_session) as session:
+        gone = retire_issuing(session, clock())
+    assert (gone.recall_handles, gone.recall_orders) == (1, 1)
+    sealed = select(Authorization.id).where(Authorization.recall_sealed.is_not(None))
+    assert issuing_session.scalars(sealed).all() == [f"{RECALL_DAYS - 1}"]
+    assert issuing_session.scalars(select(RecallOrder.id)).all() == ["364"]
+
+
 def test_chains_anchors_and_counts_go_after_a_year_and_a_chain_goes_on_from_its_head(
     issuing_session: Session, clock: FakeClock
 ) -> None:
@@ -173,14 +214,14 @@ def test_a_clock_that_went_back_leaves_no_gap_in_a_chain(issuing_session: Sessio
 # ----------------------------------------------------------------- collecting half
 
 
-def counts_of(stage: Publishing) -> tuple[int, int, int, int]:
-    """(keys, releases, files, batches)."""
+def counts_of(stage: Publishing) -> tuple[int, int, int]:
+    """(keys, files, batches)."""
     with stage.new_session() as session:
-        keys, releases, files, batches = (
+        keys, files, batches = (
             session.scalar(select(func.count()).select_from(model)) or 0
-            for model in (DiagnosisKey, KeyRelease, ExportFile, Batch)
+            for model in (DiagnosisKey, ExportFile, Batch)
         )
-    return keys, releases, files, batches
+    return keys, files, batches
 
 
 def test_a_file_leaves_the_index_a_day_before_it_and_its_key_are_gone(stage: Publishing) -> None:
@@ -202,9 +243,9 @@ def test_a_file_leaves_the_index_a_day_before_it_and_its_key_are_gone(stage: Pub
     assert stage.storage.read(path) is not None, "a phone with yesterday's index still finds it"
     stage.clock.now = ended + 21 * DAY
     outcome = stage.retire()
-    assert (outcome.files, outcome.keys) == (1, 1)
+    assert (outcome.files, outcome.keys) == (2, 1)
     assert stage.storage.read(path) is None
-    assert counts_of(stage) == (0, 0, 0, 1), "the newest batch stays, for windows go on from it"
+    assert counts_of(stage) == (0, 0, 1), "the newest batch stays, for windows go on from it"
 
 
 def test_three_weeks_of_keys_come_and_go_and_nothing_dangles(stage: Publishing) -> None:
@@ -216,13 +257,16 @@ def test_three_weeks_of_keys_come_and_go_and_nothing_dangles(stage: Publishing) 
             stage.retire()
             listed = {file.path for window in stage.index().windows for file in window.files}
             with stage.new_session() as session:
-                recorded = set(session.scalars(select(ExportFile.path)))
+                recorded = {*session.scalars(select(ExportFile.path)), *session.scalars(select(DayFile.path))}
                 oldest = session.scalar(select(func.min(DiagnosisKey.end_interval_number))) or 0
                 loose = session.scalars(
-                    select(KeyRelease.key_data).where(KeyRelease.batch_id.not_in(select(Batch.id)))
+                    select(Shelf.id).where(
+                        Shelf.window_end.is_not(None), Shelf.id.not_in(select(BatchShelf.shelf_id))
+                    )
                 ).all()
-            zips = {name for name in stage.storage.names(EXPOSURES) if name.endswith(".zip")}
-            assert zips == {f"{EXPOSURES}/{path}" for path in recorded}
+            ends = (".zip", ".compact")
+            stored = {name for name in stage.storage.names(EXPOSURES) if name.endswith(ends)}
+            assert stored == {f"{EXPOSURES}/{path}" for path in recorded}
             assert listed <= recorded
             assert oldest > NOON + 72 * step - 21 * 144
             assert not loose
@@ -242,9 +286,11 @@ def test_older_keys_of_a_batch_go_before_its_file_does(stage: Publishing) -> Non
     old, new = key_ending(NOON - 10 * 144, 1), key_ending(NOON - 12, 2)
     stage.collect([old, new])
     stage.publish()
-    stage.clock.advance(11 * DAY)
+    stage.clock.advance(DAY)
+    stage.publish()  # the day's file too
+    stage.clock.advance(10 * DAY)
     assert stage.retire().keys == 1
-    assert counts_of(stage) == (1, 1, 1, 1)
+    assert counts_of(stage) == (1, 2, 2)
     assert stage.published() == {(old.key_data, False): 1, (new.key_data, False): 1}, "files never change"
 
 
@@ -266,14 +312,40 @@ def test_keys_of_a_batch_whose_file_is_still_to_be_made_stay(stage: Publishing) 
         batch.newest_key_end = NOON - 12
         session.add(batch)
         session.flush()
-        session.execute(update(KeyRelease).values(batch_id=batch.id))
+        shelf = session.scalars(select(Shelf)).one()
+        shelf.is_open, shelf.window_end = False, END
+        session.add(BatchShelf(batch_id=batch.id, shelf_id=shelf.id))
     stage.clock.advance(30 * DAY)
     assert stage.retire().keys == 0
     assert len(stage.publish().batches) == 1
     assert stage.names() == [], "too late for the index"
     outcome = stage.retire()
-    assert (outcome.files, outcome.keys, outcome.batches) == (1, 1, 1)
+    assert (outcome.files, outcome.keys, outcome.batches) == (2, 1, 1)
     assert [batch.sequence for batch in stage.batches()] == [2]
+
+
+def test_keys_of_a_day_whose_file_is_still_to_be_made_stay_while_they_are_listed(stage: Publishing) -> None:
+    """The publisher is away for days; retirement goes on, and comes first when it is back."""
+    old, new = key_ending(NOON - 14 * 144, 1), key_ending(NOON - 12, 2)
+    stage.collect([old, new])
+    stage.publish()
+    stage.clock.advance(8 * DAY)
+    assert stage.retire().keys == 0
+    stage.publish()
+    (day,) = stage.index().days
+    held = {key.key_data for key, _ in stage.held(day.files)}
+    assert held == {old.key_data, new.key_data}
+    stage.check_agreement()
+    assert stage.retire().keys == 1
+
+
+def test_keys_of_a_day_that_comes_to_have_no_file_are_not_kept_for_it(stage: Publishing) -> None:
+    stage.collect([key_ending(NOON - 14 * 144, 1)])
+    stage.publish()
+    stage.clock.advance(6 * DAY)  # not listed any more
+    assert stage.retire().keys == 0
+    stage.clock.advance(DAY)
+    assert stage.retire().keys == 1
 
 
 def test_answers_go_when_they_expire_and_chaff_always(stage: Publishing) -> None:
@@ -281,10 +353,12 @@ def test_answers_go_when_they_expire_and_chaff_always(stage: Publishing) -> None
         session.add(CollectedAnswer(lookup_id=b"1", sealed=b"", expires_at_interval=NOON))
         session.add(CollectedAnswer(lookup_id=b"2", sealed=b"", expires_at_interval=NOON + 1))
         session.add(CollectingChaff(noise=b"x"))
+        session.add(RecalledUpload(mark=b"1", expires_at_interval=NOON))
+        session.add(RecalledUpload(mark=b"2", expires_at_interval=NOON + 1))
     outcome = stage.retire()
-    assert (outcome.answers, outcome.chaff) == (1, 1)
+    assert (outcome.answers, outcome.chaff, outcome.recall_marks) == (1, 1, 1)
     outcome = stage.retire()
-    assert (outcome.answers, outcome.chaff) == (0, 0)
+    assert (outcome.answers, outcome.chaff, outcome.recall_marks) == (0, 0, 0)
 
 
 def test_retirement_waits_while_a_publisher_is_at_work(stage: Publishing) -> None:
@@ -309,7 +383,7 @@ def test_of_two_retirements_at_once_the_second_waits(stage: Publishing) -> None:
 
     watched = Watched(stage.storage, lambda _call, _path: False, OSError())
     assert stage.retire(storage=watched, holder="loop:retire").busy is False
-    assert [outcome.busy for outcome in others] == [True]
+    assert {outcome.busy for outcome in others} == {True}
     assert stage.retire(holder="command:retire").busy is False
 
 
@@ -331,7 +405,7 @@ def test_a_region_in_trouble_keeps_no_key_no_answer_and_no_other_regions_file(st
         stage.retire(storage=broken)
     assert caught.value.reasons.keys() == {"XA"}
     outcome = caught.value.outcome
-    assert (outcome.keys, outcome.answers, outcome.chaff, outcome.files) == (1, 1, 1, 1)
+    assert (outcome.keys, outcome.answers, outcome.chaff, outcome.files) == (1, 1, 1, 2)
     assert stage.names("XB") == []
     assert not [name for name in stage.storage.names(f"{EXPOSURES}/XB/") if name.endswith(".zip")]
     assert stage.fetch(index_path("XA")) == index
@@ -346,8 +420,8 @@ def test_a_folder_that_cannot_be_written_keeps_no_key(stage: Publishing) -> None
     with pytest.raises(PublishingFailed, match="XA: OSError") as caught:
         stage.retire(storage=broken)
     assert caught.value.outcome == RetiredCollecting(keys=1)
-    assert counts_of(stage) == (0, 0, 1, 1)
-    assert stage.retire().files == 1
+    assert counts_of(stage) == (0, 2, 1)
+    assert stage.retire().files == 2
 
 
 def test_a_file_stays_while_its_regions_index_cannot_be_written(stage: Publishing) -> None:

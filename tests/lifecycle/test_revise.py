@@ -7,10 +7,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from registry.errors import RefusalCode
-from registry.models import KeyRelease
+from registry.lifecycle.publish.key_days import make_due_days
+from registry.models import KeyRevision
 from registry.protocol.keys import ReportType
 from registry.protocol.revision_token import decode_revision_token
-from tests.authority import REGIONS, RING, made_key
+from tests.authority import RING, made_key
 from tests.clock import FakeClock
 from tests.lifecycle.upload_desk import UploadDesk
 
@@ -46,6 +47,7 @@ def test_the_next_token_holds_the_old_ones_keys_and_these(desk: UploadDesk) -> N
     token = desk.upload([second], revisionToken=token).revision_token
     assert len(decode_revision_token(token, RING)) == 2
     desk.clock.advance(11 * 86_400)  # the first one ended over 15 days ago now
+    make_due_days(desk.session, desk.clock())
     token = desk.upload([made_key(desk.clock(), 1)], revisionToken=token).revision_token
     starts = [key.rolling_start_interval_number for key in decode_revision_token(token, RING)]
     assert starts == [second["rollingStartNumber"], desk.clock() // 86_400 * 144 - 144]
@@ -92,17 +94,17 @@ def test_before_its_release_a_key_is_changed_in_place(desk: UploadDesk) -> None:
     token = desk.upload([key], "likely").revision_token
     desk.upload([key], "confirmed", revisionToken=token)
     (row,) = desk.rows()
-    assert (row.report_type, row.revised_report_type) == (ReportType.CONFIRMED_TEST, None)
+    assert row.report_type == ReportType.CONFIRMED_TEST
     assert row.revised_before_release
     assert row.transmission_risk_level == 4  # the first one's stays
-    assert desk.releases() == [(region, False, None) for region in REGIONS]
+    assert desk.shelves() == [("XA,XB", False, None)]
 
 
 def test_a_key_that_proves_negative_before_its_release_never_leaves(desk: UploadDesk) -> None:
     key = made_key(desk.clock())
     token = desk.upload([key], "likely").revision_token
     token = desk.upload([key], "negative", revisionToken=token).revision_token
-    assert desk.releases() == []
+    assert desk.shelves() == []
     assert desk.upload([key], "negative", revisionToken=token).inserted_exposures == 0
     assert desk.refused([key], "confirmed", revisionToken=token) == RefusalCode.KEY_ALREADY_REVISED
 
@@ -111,31 +113,27 @@ def test_a_key_that_proves_negative_before_its_release_never_leaves(desk: Upload
 def test_after_its_release_a_key_goes_out_again_as_revised(desk: UploadDesk, then: str) -> None:
     key = made_key(desk.clock())
     token = desk.upload([key], "likely").revision_token
-    desk.seal(*REGIONS)
+    desk.seal()
     desk.upload([key], then, revisionToken=token)
     (row,) = desk.rows()
     assert row.report_type == ReportType.CONFIRMED_CLINICAL_DIAGNOSIS
     revised = {"confirmed": ReportType.CONFIRMED_TEST, "negative": ReportType.REVOKED}[then]
-    assert (row.revised_report_type, row.revised_days_since_onset_of_symptoms) == (revised, 2)
+    (revision,) = desk.session.scalars(select(KeyRevision))
+    assert (revision.report_type, revision.days_since_onset_of_symptoms) == (revised, 2)
     assert not row.revised_before_release
-    assert desk.releases() == [("XA", False, 1), ("XA", True, None), ("XB", False, 2), ("XB", True, None)]
+    assert desk.shelves() == [("XA,XB", False, 60), ("XA,XB", True, None)]
 
 
-def test_released_in_one_region_only(desk: UploadDesk) -> None:
-    keys = [made_key(desk.clock(), 2), made_key(desk.clock(), 3)]
-    tokens = [desk.upload([key], "likely").revision_token for key in keys]
-    desk.seal("XA")
-    desk.upload(keys[:1], "negative", revisionToken=tokens[0])
-    desk.upload(keys[1:], "confirmed", revisionToken=tokens[1])
-    data = [base64.b64decode(key["key"]) for key in keys]
-    columns = (KeyRelease.region, KeyRelease.is_revision, KeyRelease.batch_id)
-    by_key = {
-        key: sorted(map(tuple, desk.session.execute(select(*columns).filter_by(key_data=key))))
-        for key in data
-    }
-    # Where it has not gone out there is nothing to take back; a confirmation follows it there too.
-    assert by_key[data[0]] == [("XA", False, 1), ("XA", True, None)]
-    assert by_key[data[1]] == [("XA", False, 1), ("XA", True, None), ("XB", False, None), ("XB", True, None)]
+def test_a_key_that_has_left_and_one_that_has_not(desk: UploadDesk) -> None:
+    left, pending = made_key(desk.clock(), 2), made_key(desk.clock(), 0)
+    token = desk.upload([left], "likely").revision_token
+    desk.seal()
+    token = desk.upload([pending], "likely", revisionToken=token).revision_token
+    desk.upload([left, pending], "negative", revisionToken=token)
+    # What has not gone out never will; what has is taken back.
+    (revision,) = desk.session.scalars(select(KeyRevision))
+    assert revision.key_data == base64.b64decode(left["key"])
+    assert desk.shelves() == [("XA,XB", False, 60), ("XA,XB", True, None)]
 
 
 def test_one_bad_revision_refuses_the_whole_upload(desk: UploadDesk) -> None:

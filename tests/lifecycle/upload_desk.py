@@ -4,24 +4,26 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from registry.errors import Refusal, RefusalCode
+from registry.lifecycle.authorities import Believed
 from registry.lifecycle.collect import (
     CollectedUpload,
     CollectionPolicy,
     Upload,
     UploadedKey,
+    collect_at_once,
     collect_upload,
 )
 from registry.models import (
-    Batch,
-    BatchState,
     CollectedAnswer,
     DiagnosisKey,
-    KeyRelease,
+    KeyRevision,
     Receipt,
+    Shelf,
+    ShelfUpload,
     transaction,
 )
 from tests.authority import RING, MadeSigner, found_collecting, made_upload
@@ -53,20 +55,29 @@ class UploadDesk:
 
     def __init__(self, url: str, session: Session, clock: FakeClock) -> None:
         self.url, self.session, self.clock = url, session, clock
+        self.believed = Believed()
+        self.at_once = 0
+        """How many uploads went in as one statement."""
         self.signer = MadeSigner("c1")
-        found_collecting(session, self.signer)
+        found_collecting(session, self.signer, clock())
 
     def collect(self, body: dict[str, Any], session: Session | None = None) -> CollectedUpload:
-        """Collect a whole body."""
-        session = session or self.session
+        """Collect a whole body, as the face does."""
+        session, upload = session or self.session, upload_of(body)
+        policy, now = CollectionPolicy(), self.clock()
+        collected = collect_at_once(
+            session, upload, believed=self.believed, policy=policy, revision_keys=RING, now=now
+        )
+        if collected is not None:
+            self.at_once += 1
+            return collected
+        return self.collect_the_long_way(body, session)
+
+    def collect_the_long_way(self, body: dict[str, Any], session: Session | None = None) -> CollectedUpload:
+        """Collect a whole body as if it were not ordinary."""
+        session, upload, policy = session or self.session, upload_of(body), CollectionPolicy()
         with transaction(session):
-            return collect_upload(
-                session,
-                upload_of(body),
-                policy=CollectionPolicy(),
-                revision_keys=RING,
-                now=self.clock(),
-            )
+            return collect_upload(session, upload, policy=policy, revision_keys=RING, now=self.clock())
 
     def body(self, keys: Keys, report_type: str = "confirmed", **more: Any) -> dict[str, Any]:
         """An upload of `keys` with a certificate that names them."""
@@ -91,7 +102,7 @@ class UploadDesk:
     def picture(self) -> list[Any]:
         """Everything that is stored."""
         self.session.rollback()
-        tables = (DiagnosisKey, KeyRelease, CollectedAnswer, Receipt)
+        tables = (DiagnosisKey, Shelf, KeyRevision, CollectedAnswer, Receipt, ShelfUpload)
         return [self.session.execute(select(table.__table__)).all() for table in tables]
 
     def rows(self) -> list[DiagnosisKey]:
@@ -100,34 +111,19 @@ class UploadDesk:
         in_time = (DiagnosisKey.rolling_start_interval_number, DiagnosisKey.rolling_period)
         return list(self.session.scalars(select(DiagnosisKey).order_by(*in_time)))
 
-    def releases(self) -> list[tuple[str, bool, int | None]]:
-        """(region, is_revision, batch) of every release, in order."""
+    def shelves(self) -> list[tuple[str, bool, int | None]]:
+        """(regions, is_revision, window's end) of every shelf that something lies on, in order."""
         self.session.rollback()
-        rows = self.session.scalars(select(KeyRelease).order_by(KeyRelease.region, KeyRelease.is_revision))
-        return [(row.region, row.is_revision, row.batch_id) for row in rows]
+        used = select(DiagnosisKey.shelf_id).union(select(KeyRevision.shelf_id))
+        rows = self.session.scalars(select(Shelf).where(Shelf.id.in_(used)).order_by(Shelf.id))
+        return [(row.region_set, row.is_revision, row.window_end) for row in rows]
 
     def receipts(self) -> list[Receipt]:
         """Stored receipts."""
         self.session.rollback()
         return list(self.session.scalars(select(Receipt)))
 
-    def seal(self, *regions: str) -> None:
-        """Pretend that the publisher has sealed what is pending in `regions`."""
+    def seal(self) -> None:
+        """Let all that is pending leave, whatever its embargo."""
         with transaction(self.session):
-            for number, region in enumerate(regions, start=1):
-                self.session.add(_batch(number, region))
-                self.session.flush()
-                for row in self.session.scalars(select(KeyRelease).filter_by(region=region)):
-                    row.batch_id = number
-
-
-def _batch(number: int, region: str) -> Batch:
-    return Batch(
-        id=number,
-        region=region,
-        sequence=1,
-        window_start=0,
-        window_end=60,
-        state=BatchState.SEALED,
-        newest_key_end=None,
-    )
+            self.session.execute(update(Shelf).values(is_open=False, window_end=60))

@@ -11,12 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.errors import BadSignature, Malformed, UntrustedKey
-from registry.protocol import export_file
+from registry.protocol import export_file, export_records, export_signatures
 from registry.protocol import export_file_pb2 as pb
 from registry.protocol.export_file import (
     HEADER,
     MAX_KEY_AGE_INTERVALS,
-    MAX_RECORDS,
     ExportFile,
     SignatureInfo,
     check_export,
@@ -28,6 +27,7 @@ from registry.protocol.export_file import (
     read_zip,
     verify_signatures,
 )
+from registry.protocol.export_records import MAX_RECORDS
 from registry.protocol.intervals import EMBARGO_INTERVALS, interval_at
 from registry.protocol.keys import ReportType, TemporaryExposureKey
 from tests.protocol.made_signer import MadeSigner
@@ -236,7 +236,7 @@ def test_records_without_end_are_counted_before_one_is_made(
 
 @pytest.mark.parametrize("more", [0, 1])
 def test_the_count_is_exact_whatever_else_stands_between(more: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export_file, "MAX_RECORDS", 20)
+    monkeypatch.setattr(export_records, "MAX_RECORDS", 20)
     keys = tuple(replace(KEY, key_data=number.to_bytes(16, "big")) for number in range(16 + more))
     whole = encode_export(replace(FILE, keys=keys, revised_keys=keys[:1], signature_infos=(INFO,)))
     # Fields that nobody knows: a varint, a fixed one of each length, a long one.
@@ -250,7 +250,7 @@ def test_the_count_is_exact_whatever_else_stands_between(more: int, monkeypatch:
 
 
 def test_signatures_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export_file.pb, "TEKSignatureList", None)
+    monkeypatch.setattr(export_signatures.pb, "TEKSignatureList", None)
 
     with pytest.raises(Malformed, match="more than"):
         decode_signatures(b"\x0a\x00" * 40_000)

@@ -14,6 +14,7 @@ from registry.protocol.certificate import VerificationCertificate
 from registry.protocol.encoding import encode_base64
 from registry.protocol.receipt import (
     Receipt,
+    all_receipt_leaves,
     attestation_commitment,
     commitment,
     decode_receipt,
@@ -131,12 +132,37 @@ def test_leaves_are_a_multiple_of_sixteen_and_never_none(real: int, leaves: int)
 def test_leaves_hold_every_real_one_among_decoys_in_an_order_that_tells_nothing(
     real: set[bytes], seed: bytes
 ) -> None:
-    leaves = receipt_leaves(sorted(real, reverse=True), seed)
+    leaves = all_receipt_leaves(sorted(real, reverse=True), seed)
     assert len(leaves) == padded_count(len(real))
     assert list(leaves) == sorted(set(leaves))
     decoys = {decoy_commitment(seed, number) for number in range(len(leaves) - len(real))}
     assert set(leaves) - decoys == real, "the seed tells decoys from real ones, and nothing else does"
-    assert leaves == receipt_leaves(list(real), seed)
+    assert leaves == all_receipt_leaves(list(real), seed)
+
+
+@given(st.sets(HASHES, max_size=40), st.integers(min_value=0, max_value=20))
+def test_leaves_come_one_by_one_as_they_would_in_one_go(real: set[bytes], decoy_users: int) -> None:
+    leaves = receipt_leaves(iter(sorted(real)), len(real), SEED, decoy_users=decoy_users)
+    assert tuple(leaves) == all_receipt_leaves(real, SEED, decoy_users=decoy_users)
+
+
+@pytest.mark.parametrize(
+    ("real", "count", "why"),
+    [
+        ([b"b" * 32, b"a" * 32], 2, "out of its order"),
+        ([b"a" * 32, b"a" * 32], 2, "twice"),
+        ([decoy_commitment(SEED, 3)], 1, "twice"),
+        ([b""], 1, "32 bytes"),
+        ([b"a" * 33], 1, "32 bytes"),
+        ([b"a" * 32], 2, "1 receipts' commitments, where 2"),
+        ([b"a" * 32, b"b" * 32], 1, "2 receipts' commitments, where 1"),
+    ],
+)
+def test_commitments_that_are_not_as_they_were_announced_are_refused(
+    real: list[bytes], count: int, why: str
+) -> None:
+    with pytest.raises(Malformed, match=why):
+        list(receipt_leaves(iter(real), count, SEED))
 
 
 def test_decoys_come_of_the_seed_and_their_number() -> None:
@@ -150,11 +176,11 @@ def test_decoys_come_of_the_seed_and_their_number() -> None:
 )
 def test_what_is_no_commitment_or_seed_is_refused(real: list[bytes], seed: bytes) -> None:
     with pytest.raises(Malformed):
-        receipt_leaves(real, seed)
+        all_receipt_leaves(real, seed)
 
 
 def test_the_root_is_that_of_the_rfcs_tree() -> None:
-    leaves = receipt_leaves([b"r" * 32], SEED)
+    leaves = all_receipt_leaves([b"r" * 32], SEED)
     level = [hashlib.sha256(b"\0" + leaf).digest() for leaf in leaves]
     while len(level) > 1:
         pairs = zip(level[::2], level[1::2], strict=True)

@@ -25,7 +25,7 @@ def test_an_empty_folder_has_no_keys(ring: KeyRing) -> None:
     assert not ring.has_log_keys(2026)
     assert ring.places() == {}
     for ask in (lambda: ring.log_signers(2026, ORIGIN), lambda: ring.trust_signer(ORIGIN)):
-        with pytest.raises(ConfigurationError, match="cannot read the signing key"):
+        with pytest.raises(ConfigurationError, match="cannot read the secret"):
             ask()
 
 

@@ -49,6 +49,16 @@ CAMPAIGNS = (
         ),
     ),
     Campaign(
+        name="publish_faults_s3",
+        unit="pass with a fault at every call",
+        slices=1,
+        size=1,
+        run=pytest_with(
+            *("tests/storage/test_publishing_to_s3.py", "-k", "of_any_call or at_any_call"),
+            environment=lambda _: {"REGISTRY_SOAK_STEP": "1"},
+        ),
+    ),
+    Campaign(
         name="openapi_calls",
         unit="calls",
         slices=1,

@@ -3,9 +3,10 @@
 from typing import Any
 
 from sqlalchemy import Engine, delete, insert, select
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import DeclarativeBase, Session
 
-from registry.models import CollectingBase
+from registry.models import CollectingBase, DiagnosisKey, make_days
+from registry.models.key_day import day_of
 
 
 class Backup:
@@ -24,6 +25,9 @@ class Backup:
             for table in reversed(self._tables):
                 connection.execute(delete(table))
             for table, rows in zip(self._tables, self._rows, strict=True):
+                if table is DiagnosisKey.__table__:
+                    # A backup brings the days' tables with it, dropped since or not.
+                    make_days(Session(connection), {day_of(row["end_interval_number"]) for row in rows})
                 if rows:
                     connection.execute(insert(table), rows)
 

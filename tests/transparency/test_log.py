@@ -8,6 +8,7 @@ from sqlalchemy import delete, func, select, update
 
 from registry.errors import ConfigurationError, LogForked, LogSetBack, StorageConflict
 from registry.lifecycle.publish.policy import PHONES_TOLERATE_SECONDS
+from registry.lifecycle.shelves import open_shelves
 from registry.models import (
     Batch,
     LogEntry,
@@ -27,7 +28,7 @@ from registry.protocol.index import (
 )
 from registry.protocol.leaves import ActivityLeaf, BatchLeaf, IndexLeaf, KeyLeaf, PolicyLeaf, leaf_type
 from registry.protocol.manifest import decode_manifest
-from registry.protocol.receipt import receipt_leaves
+from registry.protocol.receipt import all_receipt_leaves
 from registry.protocol.tiles import Tile
 from registry.storage import Storage
 from tests.publishing import (
@@ -99,13 +100,13 @@ def test_windows_without_keys_are_in_the_log_with_a_manifest_and_decoys(
 def test_receipts_of_a_region_go_out_with_its_next_window_among_decoys(stage: Publishing) -> None:
     real = [sha256(b"%d" % number).digest() for number in range(17)]
     with transaction(stage.new_session()) as session:
-        session.add_all(Receipt(commitment=one, region=REGION, content=b"{}") for one in real)
+        shelf = open_shelves(session, REGION, [0])[0]
+        session.add_all(Receipt(commitment=one, region=REGION, content=b"{}", shelf_id=shelf) for one in real)
         session.add(Receipt(commitment=sha256(b"elsewhere").digest(), region="XB", content=b"{}"))
     stage.publish()
     (batch,) = stage.batches()
-    assert batch.manifest is not None
-    manifest = decode_manifest(batch.manifest)
-    assert manifest.receipts == receipt_leaves(real, batch.seed)
+    manifest = stage.manifest(batch)
+    assert manifest.receipts == all_receipt_leaves(real, batch.seed)
     assert len(manifest.receipts) == 32
     assert manifest.seed_sha256 == sha256(batch.seed).digest()
     with stage.new_session() as session:
@@ -118,9 +119,8 @@ def test_the_manifest_says_what_its_files_are(stage: Publishing) -> None:
     stage.collect([key_ending(NOON - 144, number) for number in range(5)])
     stage.publish(policy=replace(HOURLY, keys_per_file=2))
     (batch,) = stage.batches()
-    assert batch.manifest is not None
-    manifest = decode_manifest(batch.manifest)
-    assert [file.keys for file in manifest.files] == [2, 2, 1]
+    manifest = stage.manifest(batch)
+    assert [file.keys for file in manifest.files] == [2, 2, 1, 5], "the compact file is never split"
     assert manifest.key_count == 5
     assert all(set(file.signing_keys) == {("310", "v1"), ("310", "v2")} for file in manifest.files)
     for file in manifest.files:
@@ -436,13 +436,13 @@ def test_a_registry_of_before_the_log_gets_one_that_begins_with_all_that_it_has(
     with transaction(stage.new_session()) as session:
         for table in (LogShard, LogEntry, LogKey, RegionIndex, TrustFile):
             session.execute(delete(table))
-        session.execute(update(Batch).values(manifest=None, log_year=None, log_number=None))
+        session.execute(update(Batch).values(manifest_sha256=None, log_year=None, log_number=None))
     stage.clock.advance(-HOUR)
     seen = stage.index()
     stage.publish()
     public_log.check(REGION)
     assert types(public_log) == ["key"] * 6 + ["policy", "batch", "batch", "index"]
     assert {name: stage.fetch(name) for name in files} == files, "no file was made anew"
-    manifests = [decode_manifest(batch.manifest) for batch in stage.batches() if batch.manifest]
+    manifests = [stage.manifest(batch) for batch in stage.batches()]
     assert [manifest.key_count for manifest in manifests] == [1, 1]
     assert stage.index().issued_at >= seen.issued_at

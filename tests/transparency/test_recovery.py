@@ -10,9 +10,9 @@ from registry.models import (
     Batch,
     DiagnosisKey,
     ExportSigningKey,
-    KeyRelease,
     LogEntry,
     LogShard,
+    Shelf,
     transaction,
 )
 from registry.protocol.index import (
@@ -108,8 +108,8 @@ def test_a_key_that_only_the_lost_database_knew_is_not_published_when_it_comes_a
     with pytest.raises(LogSetBack):
         stage.publish()
     with stage.new_session() as session:
-        release = session.get_one(KeyRelease, (key_ending(NOON, 7).key_data, REGION, False))
-        assert release.batch_id is not None
+        row = session.get_one(DiagnosisKey, key_ending(NOON, 7).key_data)
+        assert session.get_one(Shelf, row.shelf_id).window_end is not None
     stage.clock.advance(HOUR)
     stage.publish()
     assert stage.published() == {(key_ending(NOON, 7).key_data, False): 1}
@@ -119,14 +119,7 @@ def test_a_revision_that_was_published_after_the_backup_is_not_published_again(s
     publish_one(stage, 1)
     key = key_ending(NOON - 144, 1)
 
-    def revise() -> None:
-        with transaction(stage.new_session()) as session:
-            session.get_one(DiagnosisKey, key.key_data).revised_report_type = int(ReportType.REVOKED)
-            session.add(
-                KeyRelease(key_data=key.key_data, region=REGION, is_revision=True, releasable_at=NOON)
-            )
-
-    revise()
+    stage.revise(key, ReportType.REVOKED)
     backup = Backup(stage.engine)
     stage.publish()
     backup.restore(stage.engine)

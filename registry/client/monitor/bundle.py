@@ -19,9 +19,11 @@ from registry.client.monitor.shard import Progress, Read, prove_entry, silent
 from registry.client.monitor.source import REPORT_NAME
 from registry.client.monitor.view import LogView
 from registry.client.monitor.witnesses import FetchCheckpoint, monitoring_url
+from registry.client.verify import spans_of
 from registry.errors import Distrusted, FetchFailed, Malformed
 from registry.protocol.index import (
     EXPOSURES,
+    daily_index_path,
     index_digest_path,
     index_proof_path,
     legacy_index_path,
@@ -63,13 +65,16 @@ class Bundle:
         for region in view.index_contents:
             digest = sha256(view.index_contents[region]).hexdigest()
             yield from self._served(
-                index_digest_path(region, digest), index_proof_path(region), legacy_index_path(region)
+                index_digest_path(region, digest),
+                index_proof_path(region),
+                legacy_index_path(region),
+                daily_index_path(region),
             )
         for batches in view.batches.values():
             for batch in batches:
                 yield from self._of_batch(batch)
         for index in view.indexes.values():
-            listed = (f"{EXPOSURES}/{file.path}" for window in index.windows for file in window.files)
+            listed = (f"{EXPOSURES}/{file.path}" for span in spans_of(index) for file in span.files)
             yield from self._served(*listed)
         if self._fetch_checkpoint is not None:
             yield from _witness_files(self._fetch_checkpoint, view)

@@ -89,6 +89,8 @@ class FaultKind(Enum):
     """Times of one witness, or of issue, that go back or lie in the future."""
     ACTIVITY = ("activity", 20)
     """Officials' acts are not anchored for a day, or their chain is broken."""
+    COUNTABLE = ("countable", 21)
+    """Files tell padding from people, so that the people in them can be counted."""
 
     @property
     def word(self) -> str:

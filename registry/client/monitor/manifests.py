@@ -3,9 +3,9 @@
 from registry.client.monitor.batches import LoggedBatch
 from registry.client.monitor.faults import Fault, FaultKind, NotThere, fault_of
 from registry.client.monitor.shard import Read
+from registry.client.verify import VerifiedFile
 from registry.errors import BadSignature, Malformed, RegistryError, UntrustedKey
 from registry.protocol.encoding import decode_base64, decode_json_object
-from registry.protocol.export_file import ExportFile
 from registry.protocol.index import EXPOSURES, IndexFile
 from registry.protocol.manifest import Manifest
 from registry.protocol.receipt import HASH_BYTES, LEAVES_GRAIN, receipts_root
@@ -48,26 +48,21 @@ def manifest_fault(read: Read, batch: LoggedBatch, error: RegistryError) -> Faul
     return Fault(FaultKind.MANIFEST, where, str(error))
 
 
-def check_counts(export: ExportFile, file: IndexFile, manifest: Manifest | None) -> list[Fault]:
+def check_counts(found: VerifiedFile, file: IndexFile, manifest: Manifest | None) -> list[Fault]:
     """The file holds as many keys, and is signed by those keys, as its manifest says."""
     stated = next((one for one in manifest.files if one.path == file.path), None) if manifest else None
     if stated is None:
         return []  # whether the manifest names the file at all is seen where index and manifest are compared
     where = f"{EXPOSURES}/{file.path}"
     faults = []
-    count = len(export.keys) + len(export.revised_keys)
+    count = found.key_count + found.revised_key_count
     if count != stated.keys:
         what = f"holds {count} keys, and its manifest says {stated.keys}"
         faults.append(Fault(FaultKind.MANIFEST, where, what))
-    signed = {(info.key_id, info.key_version) for info in export.signature_infos}
+    signed = {(info.key_id, info.key_version) for info in found.signed_by}
     if signed != set(stated.signing_keys):
         faults.append(Fault(FaultKind.MANIFEST, where, "is signed by other keys than its manifest says"))
     return faults
-
-
-def newest_end(export: ExportFile) -> int:
-    """The end interval of the file's newest key; 0 for a file without any."""
-    return max((key.end_interval_number for key in (*export.keys, *export.revised_keys)), default=0)
 
 
 def file_fault(error: RegistryError, where: str) -> Fault:

@@ -4,8 +4,10 @@ The phone's checks, and the batch's own leaf beside the index. Reads only what i
 unless the batch's leaf is that old. What cannot be proven is said as plainly as what can.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from io import BytesIO
 
 from registry.client.failures import Unlogged
 from registry.client.monitor.batches import LoggedBatch, may_have_expired, read_manifest
@@ -19,17 +21,22 @@ from registry.client.monitor.visit import Demands
 from registry.client.proof import IndexProof, ProofLimits, check_witnesses, open_index_proof
 from registry.client.remembered import LogHead
 from registry.client.trust import open_signed_trust
-from registry.client.verify import TrustedKeys, check_index, trusted_keys, verify_file
+from registry.client.verify import MAX_COMPACT_KEYS, Span, check_index, spans_of, trusted_keys, verify_file
 from registry.errors import Distrusted, Malformed
 from registry.protocol.certificate import load_public_key
 from registry.protocol.checkpoint import cosignatures, open_checkpoint
-from registry.protocol.export_file import ExportFile, open_zip, read_announced, verify_signatures
+from registry.protocol.compact_file import MAGIC, read_compact
+from registry.protocol.export_file import open_zip, read_announced_rows, verify_signatures
+from registry.protocol.export_signatures import TrustedKeys
 from registry.protocol.index import (
+    COMPACT,
     EXPOSURES,
+    GAEN_ZIP,
     LOG_CHECKPOINT_PATH,
     TRUST_NOTE_PATH,
     TRUST_PATH,
     Index,
+    IndexDay,
     IndexFile,
     IndexWindow,
     decode_index,
@@ -49,6 +56,10 @@ NOT_PROVEN = (
 )
 
 
+MOST_ZIPS = 600
+"""Of one window: each ends a second after the one before."""
+
+
 @dataclass
 class Proven:
     """What was established about a file: sentences, what could not be, and faults."""
@@ -58,6 +69,22 @@ class Proven:
     faults: list[Fault] = field(default_factory=list)
     is_complete: bool = True
     """False if nothing says that the log is about this very file."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stated:
+    """What the file says of itself, signed by a trusted key. `numbers` are a compact file's windows."""
+
+    region: str
+    start: int
+    end: int
+    form: str
+    numbers: tuple[int, int] | None = None
+
+    @property
+    def is_of_several(self) -> bool:
+        """Whether it says to hold several windows' keys, as days' files do."""
+        return self.numbers is not None and self.numbers[0] != self.numbers[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,30 +98,49 @@ class _ProvenIndex:
 def prove_file(
     content: bytes, read: Read, demands: Demands, now: float, *, proof_content: bytes | None = None
 ) -> Proven:
-    """Everything that holds of the export zip `content`, by the public files that `read` gives.
+    """Everything that holds of the file `content`, a zip or compact, by the public files that `read` gives.
 
     `proof_content` is a proof that somebody kept, in place of the one that is served. Raises FetchFailed.
     """
     proven = Proven()
     try:
         trust = _trust(proven, read, demands, now)
-        # What nobody signed whom the trust material names is not even parsed.
-        export_bin, signatures = open_zip(content)
-        verify_signatures(export_bin, signatures, _export_keys(trust))
-        export = read_announced(export_bin, len(signatures))
+        export = _stated(content, _export_keys(trust))
     except (Malformed, Distrusted) as error:
         proven.faults.append(fault_of(error, "the file or the trust material", missing=FaultKind.TRUST))
         return proven
     listing = _index(proven, read, trust, export, now, proof_content)
     listed = _listed(listing, content)
-    found = _leaf(proven, read, trust, export, listing)
+    is_of_day = isinstance(listed[0], IndexDay) if listed else export.is_of_several
+    found = None
+    if not is_of_day:
+        said = len(proven.sentences)
+        found = _leaf(proven, read, trust, export, listing)
+        # A zip does not number its windows: that it is of a day shows beside the leaf of the day's first one.
+        if listed is None and found is not None and export.end > found.leaf.window_end + MOST_ZIPS:
+            is_of_day, found = True, None
+            del proven.sentences[said:]
     manifest = _manifest(proven, read, found, listing, trust, now)
+    if is_of_day:
+        _tell_of_day(proven, is_listed=listed is not None)
     if listed is None and manifest is None:
         proven.is_complete = False
-        _check_other_files(proven, listing, export)
+        _check_other_files(proven, listing, export, is_of_day=is_of_day)
     _file(proven, content, export, trust, listed, manifest, found, now)
     proven.unproven.append(NOT_PROVEN)
     return proven
+
+
+def _stated(content: bytes, trusted: TrustedKeys) -> _Stated:
+    # What nobody signed whom the trust material names is not even parsed.
+    if content.startswith(MAGIC):
+        header = read_compact(BytesIO(content), trusted, max_keys=MAX_COMPACT_KEYS).header
+        numbers = header.sequence, header.last_sequence
+        return _Stated(header.region, header.start_timestamp, header.end_timestamp, COMPACT, numbers)
+    export_bin, signatures = open_zip(content)
+    verify_signatures(export_bin, signatures, trusted)
+    export = read_announced_rows(export_bin, len(signatures))
+    return _Stated(export.region, export.start_timestamp, export.end_timestamp, GAEN_ZIP)
 
 
 def _trust(proven: Proven, read: Read, demands: Demands, now: float) -> TrustMaterial:
@@ -136,7 +182,7 @@ def _index(
     proven: Proven,
     read: Read,
     trust: TrustMaterial,
-    export: ExportFile,
+    export: _Stated,
     now: float,
     proof_content: bytes | None,
 ) -> _ProvenIndex | None:
@@ -191,37 +237,52 @@ def _witnesses(proven: Proven, proof: IndexProof, trust: TrustMaterial, now: flo
     )
 
 
-def _check_other_files(proven: Proven, listing: _ProvenIndex | None, export: ExportFile) -> None:
+def _check_other_files(
+    proven: Proven, listing: _ProvenIndex | None, export: _Stated, *, is_of_day: bool
+) -> None:
     """A file that names a window of which the index lists other files: whoever signed it did not log it."""
-    windows = listing.index.windows if listing is not None else ()
-    if any(window.files and window.start == export.start_timestamp for window in windows):
-        where = f"{export.region}, window from {utc(export.start_timestamp)}"
+    spans: Sequence[Span] = ()
+    if listing is not None:
+        spans = listing.index.days if is_of_day else listing.index.windows
+    if any(span.files and span.start == export.start for span in spans):
+        where = f"{export.region}, window from {utc(export.start)}"
         what = "the newest index lists other files of this window, and not this one"
         advice = "Keep the file: the signing key may be in other hands."
         proven.faults.append(Fault(FaultKind.UNLOGGED, where, what, advice))
 
 
-def _listed(listing: _ProvenIndex | None, content: bytes) -> tuple[IndexWindow, IndexFile] | None:
+def _listed(listing: _ProvenIndex | None, content: bytes) -> tuple[Span, IndexFile] | None:
     digest = sha256(content).hexdigest()
-    windows = listing.index.windows if listing is not None else ()
-    return next(
-        ((window, file) for window in windows for file in window.files if file.sha256 == digest), None
-    )
+    spans = spans_of(listing.index) if listing is not None else ()
+    return next(((span, file) for span in spans for file in span.files if file.sha256 == digest), None)
+
+
+def _tell_of_day(proven: Proven, *, is_listed: bool) -> None:
+    if is_listed:
+        proven.sentences.append(
+            "It is the file of a day. No manifest names it, the index does; `registry audit follow` holds it "
+            "against the files of its windows."
+        )
+    else:
+        proven.unproven.append(
+            "That it was ever offered: it says to be the file of a day, the newest index lists no such file, "
+            "and no leaf is about a day. The files of its windows can be proven."
+        )
 
 
 # ---------------------------------------------------------------- the batch's leaf
 
 
 def _leaf(
-    proven: Proven, read: Read, trust: TrustMaterial, export: ExportFile, listing: _ProvenIndex | None
+    proven: Proven, read: Read, trust: TrustMaterial, export: _Stated, listing: _ProvenIndex | None
 ) -> FoundBatch | None:
     head = listing.head if listing is not None else None
     try:
-        found = find_batch(read, trust, export.region, export.start_timestamp, proven=head)
+        found = find_batch(read, trust, export.region, export.start, proven=head)
     except (NotThere, Malformed, Distrusted) as error:
         proven.faults.append(fault_of(error, LOG_CHECKPOINT_PATH))
         return None
-    where = f"{export.region}, window from {utc(export.start_timestamp)}"
+    where = f"{export.region}, window from {utc(export.start)}"
     if found is None:
         what = "no batch leaf is about this file's region and window"
         advice = "Keep the file: whoever signed it did not log it."
@@ -282,9 +343,9 @@ def _manifest(
 def _file(
     proven: Proven,
     content: bytes,
-    export: ExportFile,
+    export: _Stated,
     trust: TrustMaterial,
-    listed: tuple[IndexWindow, IndexFile] | None,
+    listed: tuple[Span, IndexFile] | None,
     manifest: Manifest | None,
     found: FoundBatch | None,
     now: float,
@@ -295,21 +356,22 @@ def _file(
         window, file = listed
     else:
         name = stated[0].path if stated else "the file"
-        file = IndexFile(name, digest, len(content))
-        end = found.leaf.window_end if found is not None else export.end_timestamp
+        file = IndexFile(name, digest, len(content), export.form)
+        end = found.leaf.window_end if found is not None else export.end
         sequence = found.leaf.sequence if found is not None else 0
-        window = IndexWindow(sequence, sequence, export.start_timestamp, end, (file,))
+        numbers = (sequence, sequence) if found is not None or not export.numbers else export.numbers
+        window = IndexWindow(*numbers, export.start, end, (file,))
     where = f"{EXPOSURES}/{file.path}"
     try:
         trusted = trusted_keys(trust, window, now=now)
-        verify_file(content, file, window, region=export.region, trusted=trusted, now=now)
+        verified = verify_file(content, file, window, region=export.region, trusted=trusted, now=now)
     except (Malformed, Distrusted) as error:
         proven.faults.append(file_fault(error, where))
         return
-    signers = ", ".join(f"{info.key_id} {info.key_version}" for info in export.signature_infos)
+    signers = ", ".join(f"{info.key_id} {info.key_version}" for info in verified.signed_by)
     proven.sentences.insert(
         1,
-        f"The file holds {len(export.keys)} keys and {len(export.revised_keys)} revised ones of "
+        f"The file holds {verified.key_count} keys and {verified.revised_key_count} revised ones of "
         f"{export.region}, {utc(window.start)} to {utc(window.end)}, none of them valid within two "
         f"hours of that; its signature by {signers} is what phones check, and it holds.",
     )
@@ -318,7 +380,7 @@ def _file(
         advice = "Keep the file: the signing key may be in other hands."
         proven.faults.append(Fault(FaultKind.UNLOGGED, where, what, advice))
     elif stated and found is not None:
-        proven.faults += check_counts(export, file, manifest)
+        proven.faults += check_counts(verified, file, manifest)
         proven.sentences.append(
             f"The manifest that leaf {found.entry.number} commits to names this file by its SHA-256 {digest}."
         )

@@ -50,7 +50,7 @@ class Source(Protocol):
 
 
 def _limit(path: str) -> int:
-    return MAX_FILE_BYTES if path.endswith(".zip") else MAX_DOCUMENT_BYTES
+    return MAX_FILE_BYTES if path.endswith((".zip", ".compact")) else MAX_DOCUMENT_BYTES
 
 
 class FolderSource:

@@ -40,6 +40,7 @@ TITLES: Mapping[FaultKind, object] = {
     FaultKind.FROZEN: lazy("The newest cosignature or index is too old"),
     FaultKind.TIMES: lazy("Times that cannot be"),
     FaultKind.ACTIVITY: lazy("Officials’ acts are not anchored"),
+    FaultKind.COUNTABLE: lazy("The people in a file can be counted"),
 }
 
 

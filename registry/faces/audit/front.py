@@ -12,7 +12,7 @@ from registry.faces.audit.quorum import quorum_of
 from registry.faces.audit.record import Record, now, this_record
 from registry.faces.audit.settings import this_face
 from registry.protocol.export_file import open_zip
-from registry.protocol.index import EXPOSURES, TRUST_PATH
+from registry.protocol.index import EXPOSURES, GAEN_ZIP, TRUST_PATH
 from registry.protocol.leaves import IndexLeaf
 from registry.protocol.trust import TrustMaterial
 from registry.protocol.trust_note import fingerprint
@@ -71,9 +71,11 @@ def overview() -> str:
 
 
 def _recipe(record: Record, storage: Storage) -> Recipe | None:
-    """The newest file that phones are offered; None before there is one."""
+    """The newest file that existing phones are offered; None before there is one."""
     for batch in record.batches:
         for file in batch.files:
+            if file.format != GAEN_ZIP:
+                continue
             content = storage.read(f"{EXPOSURES}/{file.path}")
             if content is not None:
                 return Recipe(file.path, _first_signer(content, record.view.trust))

@@ -95,13 +95,14 @@ def _page(checked: list[Checked], pasted: str) -> str:
     access = access_to_receipts()
     with access.issuing() as issuing, access.collecting() as collecting:
         page = page_of(batches_with_manifest(collecting), request.args.get("page", "1"), PER_PAGE)
+        record = this_record()
         return render_template(
             "audit/receipts.html",
-            record=this_record(),
+            record=record,
             auditor=g.auditor,
             books=reckon(issuing, collecting, now()),
             page=page,
-            batches=receipts_of(collecting, page.items),
+            batches=receipts_of(collecting, record.storage.read, page.items),
             checked=checked,
             pasted=pasted,
         )

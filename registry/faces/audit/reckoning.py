@@ -5,7 +5,7 @@ batch comes out. Reads; must never write.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
@@ -13,10 +13,12 @@ from itertools import pairwise
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from registry.errors import Malformed
 from registry.lifecycle.counts import DayCounts, counts
 from registry.models import Batch, BatchState, Receipt
-from registry.protocol.manifest import decode_manifest
-from registry.protocol.receipt import receipt_leaves
+from registry.protocol.index import manifest_path
+from registry.protocol.manifest import decode_manifest, manifest_digest
+from registry.protocol.receipt import all_receipt_leaves
 
 LEAD_DAYS = 3
 """A code is good for a day, the token for another: what was uploaded may have been issued so long before."""
@@ -56,9 +58,10 @@ class Reckoning:
 class BatchReceipts:
     """A batch's receipts: how many uploads there were, and how many decoys hide how many.
 
-    `agrees`: the manifest holds exactly the commitments of the stored receipts and the decoys of the stored
-    seed. `is_lost`: that cannot be told, for the seed went with a database that was lost; all leaves that are
-    no stored receipt then count as decoys. `year` and `number` name the batch's leaf.
+    `agrees`: the published manifest is the recorded one, and holds exactly the commitments of the stored
+    receipts and the decoys of the stored seed. `is_lost`: that cannot be told, for the seed went with a
+    database that was lost; all leaves that are no stored receipt then count as decoys. `year` and `number`
+    name the batch's leaf.
     """
 
     region: str
@@ -107,23 +110,41 @@ def reckon(issuing: Session, collecting: Session, now: float) -> Reckoning:
 
 def batches_with_manifest(collecting: Session) -> Sequence[int]:
     """Ids of the batches whose manifest is still kept, newest first."""
-    kept = select(Batch.id).where(Batch.manifest.is_not(None))
+    kept = select(Batch.id).where(Batch.manifest_sha256.is_not(None))
     return collecting.scalars(kept.order_by(Batch.window_end.desc(), Batch.region, Batch.id)).all()
 
 
-def receipts_of(collecting: Session, batch_ids: Sequence[int]) -> list[BatchReceipts]:
-    """Real against decoy in each of these batches, in their order."""
+def receipts_of(
+    collecting: Session, read: Callable[[str], bytes | None], batch_ids: Sequence[int]
+) -> list[BatchReceipts]:
+    """Real against decoy in each of these batches, in their order. `read` gives a public file, or None."""
     real: dict[int | None, list[bytes]] = defaultdict(list)
     for batch_id, commitment in collecting.execute(
         select(Receipt.batch_id, Receipt.commitment).where(Receipt.batch_id.in_(batch_ids))
     ):
         real[batch_id].append(commitment)
     rows = {row.id: row for row in collecting.scalars(select(Batch).where(Batch.id.in_(batch_ids)))}
-    return [_compared(rows[batch_id], real[batch_id]) for batch_id in batch_ids if batch_id in rows]
+    return [
+        _compared(rows[batch_id], real[batch_id], _published_leaves(rows[batch_id], read))
+        for batch_id in batch_ids
+        if batch_id in rows
+    ]
 
 
-def _compared(batch: Batch, real: list[bytes]) -> BatchReceipts:
-    leaves = decode_manifest(batch.manifest).receipts if batch.manifest else ()
+def _published_leaves(batch: Batch, read: Callable[[str], bytes | None]) -> tuple[bytes, ...]:
+    """None of them where the manifest is gone, or not the one that was recorded."""
+    if batch.manifest_sha256 is None:
+        return ()
+    content = read(manifest_path(batch.region, batch.manifest_sha256.hex()))
+    if content is None or manifest_digest(content) != batch.manifest_sha256:
+        return ()
+    try:
+        return decode_manifest(content).receipts
+    except Malformed:
+        return ()
+
+
+def _compared(batch: Batch, real: list[bytes], leaves: tuple[bytes, ...]) -> BatchReceipts:
     return BatchReceipts(
         region=batch.region,
         sequence=batch.sequence,
@@ -131,9 +152,10 @@ def _compared(batch: Batch, real: list[bytes]) -> BatchReceipts:
         year=batch.log_year,
         number=batch.log_number,
         real=len(real),
-        decoys=len(leaves) - len(real),
+        decoys=max(0, len(leaves) - len(real)),
         # Brought back from the public files, a batch has no seed, and perhaps not all of its receipts.
-        agrees=bool(batch.seed) and leaves == receipt_leaves(real, batch.seed),
+        agrees=bool(batch.seed)
+        and leaves == all_receipt_leaves(real, batch.seed, decoy_users=sum(batch.decoys.values())),
         is_lost=not batch.seed,
     )
 

@@ -18,6 +18,7 @@ from registry.faces.device.pace import EvenPace
 from registry.faces.device.phones import PhoneViews
 from registry.faces.device.settings import CollectingFace, IssuingFace
 from registry.faces.device.uploads import UploadViews
+from registry.faces.device.withdrawals import WithdrawalViews
 from registry.models import Authority, CertificateKey
 from registry.protocol.certificate import jwk_of
 
@@ -45,11 +46,12 @@ def create_issuing_app(face: IssuingFace) -> Flask:
 
 
 def create_collecting_app(face: CollectingFace) -> Flask:
-    """POST /v1/publish, and probes."""
+    """POST /v1/publish and /v1/withdraw, and probes."""
     app = DeviceApplication(
         "collecting", face.database_url, shape=_upload_error, code_by_status=_UPLOAD_CODES
     )
     app.add_url_rule("/v1/publish", "publish", UploadViews(face).publish, methods=["POST"])
+    app.add_url_rule("/v1/withdraw", "withdraw", WithdrawalViews(face).withdraw, methods=["POST"])
     app.after_request(_name_version)
     _keep_pace(app, face)
     return app

@@ -53,6 +53,7 @@ class PhoneViews:
                 authority_id=caller.authority_id,
                 lookup_key=self._face.lookup_key,
                 token_signer=self._face.token_signer,
+                recall_public_key=self._face.recall_public_key,
                 policy=self._face.policy,
                 now=self._face.clock(),
             )

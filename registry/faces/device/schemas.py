@@ -4,6 +4,8 @@ Names are the contract's. A member that a request may leave out has the default 
 it, so that what is missing meets the same error code there and here.
 """
 
+from typing import Any
+
 from marshmallow import Schema, fields, validate
 
 from registry.faces.device.fields import Day, RequestSchema, Text, Truth, Whole
@@ -149,10 +151,42 @@ class UploadedKeySchema(RequestSchema):
     )
 
 
+class UploadedKeys(fields.List[Any]):
+    """A list of keys. Plain ones are taken as they are: the schema would cost more than storing them.
+    If one is anything else, all go through the schema, which says what is wrong.
+    """
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        if not isinstance(value, list) or not all(_is_plain_key(key) for key in value):
+            return super()._deserialize(value, attr, data, **kwargs)
+        return [
+            {
+                "key": key["key"],
+                "rolling_start_number": key["rollingStartNumber"],
+                "rolling_period": key["rollingPeriod"],
+                "transmission_risk": key.get("transmissionRisk", 0),
+            }
+            for key in value
+        ]
+
+
+def _is_plain_key(key: object) -> bool:
+    if type(key) is not dict:
+        return False
+    text = key.get("key")
+    numbers = (key.get("rollingStartNumber"), key.get("rollingPeriod"), key.get("transmissionRisk", 0))
+    return (
+        type(text) is str
+        and text.isascii()
+        and "\0" not in text
+        and all(type(number) is int and 0 <= number < 2**31 for number in numbers)
+    )
+
+
 class PublishRequest(RequestSchema):
     """Keys, and the certificate that names them."""
 
-    keys = fields.List(fields.Nested(UploadedKeySchema), data_key="temporaryExposureKeys", load_default=list)
+    keys = UploadedKeys(fields.Nested(UploadedKeySchema), data_key="temporaryExposureKeys", load_default=list)
     health_authority_id = Text(data_key="healthAuthorityID", load_default="")
     verification_payload = Text(data_key="verificationPayload", load_default="")
     hmac_key = Text(data_key="hmacKey", load_default="")
@@ -170,6 +204,23 @@ class PublishAnswer(Schema):
     error = fields.String()
     code = fields.String()
     warnings = fields.List(fields.String())
+    padding = _padding_out()
+
+
+class WithdrawRequest(RequestSchema):
+    """The proof that the keys were uploaded by this phone."""
+
+    revision_token = Text(
+        data_key="revisionToken",
+        load_default="",
+        metadata={"description": "Of the last answer of /v1/publish. It stays good."},
+    )
+    padding = _padding_in()
+
+
+class WithdrawAnswer(Schema):
+    """It is done, now or before."""
+
     padding = _padding_out()
 
 

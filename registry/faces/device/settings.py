@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
 from registry.lifecycle.authorize import IssuingPolicy
 from registry.lifecycle.collect import CollectionPolicy
@@ -26,6 +27,8 @@ class IssuingFace:
     """By key id; the signer's own, and older ones whose tokens may still come back."""
     certificate_signers: Mapping[str, CertificateSigner]
     """By authority."""
+    recall_public_key: X25519PublicKey
+    """What leads to an upload is sealed to it. The private half must not be in this process."""
     policy: IssuingPolicy
     sleep: Callable[[float], None]
     monotonic: Callable[[], float]

@@ -4,6 +4,7 @@ from typing import Any
 
 from flask import Response
 from marshmallow import Schema
+from sqlalchemy.orm import Session
 from werkzeug.exceptions import UnsupportedMediaType
 
 from registry.errors import RefusalCode
@@ -12,7 +13,14 @@ from registry.faces.device.answers import padded
 from registry.faces.device.calls import answer_chaff, is_chaff, is_json, members_of, receive_body
 from registry.faces.device.schemas import PublishRequest
 from registry.faces.device.settings import CollectingFace
-from registry.lifecycle.collect import CollectedUpload, Upload, UploadedKey, collect_upload
+from registry.lifecycle.authorities import Believed
+from registry.lifecycle.collect import (
+    CollectedUpload,
+    Upload,
+    UploadedKey,
+    collect_at_once,
+    collect_upload,
+)
 from registry.models import CollectingChaff, transaction
 
 _PUBLISH: Schema = PublishRequest()
@@ -23,6 +31,7 @@ class UploadViews:
 
     def __init__(self, face: CollectingFace) -> None:
         self._face = face
+        self._believed = Believed()
 
     def publish(self) -> Response:
         """POST /v1/publish."""
@@ -32,16 +41,19 @@ class UploadViews:
         if not is_json():
             raise UnsupportedMediaType("the Content-Type must be application/json")
         upload = _upload_of(members_of(body, _PUBLISH, RefusalCode.BAD_REQUEST))
-        with transaction(session):
-            collected = collect_upload(
-                session,
-                upload,
-                policy=self._face.policy,
-                revision_keys=self._face.revision_keys,
-                now=self._face.clock(),
-            )
+        collected = self._collect(session, upload)
         # Durable from here on. A crash loses the reply only: the same upload gets the same answer.
         return padded(_members_of(collected))
+
+    def _collect(self, session: Session, upload: Upload) -> CollectedUpload:
+        policy, revision_keys, now = self._face.policy, self._face.revision_keys, self._face.clock()
+        collected = collect_at_once(
+            session, upload, believed=self._believed, policy=policy, revision_keys=revision_keys, now=now
+        )
+        if collected is not None:
+            return collected
+        with transaction(session):
+            return collect_upload(session, upload, policy=policy, revision_keys=revision_keys, now=now)
 
 
 def _upload_of(members: dict[str, Any]) -> Upload:

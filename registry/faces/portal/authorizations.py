@@ -95,6 +95,7 @@ def _code_page(issued: IssuedCode, person_language: str) -> str:
             list(zip(part, spoken_words(part, person_language), strict=True)) for part in group(issued.code)
         ],
         person_language=person_language,
+        statement_number=issued.authorization_id,
         read_back=read_back,
         next_taps=next_taps,
         good_until=good_until,

@@ -1,7 +1,11 @@
-"""The portal's one form: a positive result, its dates, the person's agreement. Nothing names the person."""
+"""The portal's forms: a positive result with its dates and the person's agreement, and what a recall needs.
 
-from collections.abc import Sequence
+Nothing names the person.
+"""
+
+from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import ClassVar
 from uuid import uuid4
 
 from flask_babel import gettext as _
@@ -15,6 +19,13 @@ from registry.faces.portal.consent import CONSENT_LANGUAGES, CONSENT_VERSION
 REPORT_TYPES = {"confirmed": lazy("Confirmed by test"), "likely": lazy("Clinical diagnosis")}
 TICKED = "y"
 CHANNELS = {"in-person": lazy("In person"), "phone": lazy("By phone"), "writing": lazy("In writing")}
+
+
+REASONS = {
+    "mistake": lazy("The statement was a mistake"),
+    "consent_withdrawn": lazy("The person takes back the agreement"),
+}
+KNOWN = lazy("I know that a recall cannot be undone, and that other apps may keep a confirmed warning")
 
 
 class DayField(DateField):  # type: ignore[misc]  # WTForms publishes no types
@@ -36,9 +47,31 @@ class TickField(BooleanField):  # type: ignore[misc]  # nor for this
         self.data = list(valuelist) == [TICKED]
 
 
-class AuthorizationForm(FlaskForm):  # type: ignore[misc]  # nor does Flask-WTF
+class PortalForm(FlaskForm):  # type: ignore[misc]  # nor does Flask-WTF
+    """A form that says what must be mended. `elements` are the ids of its fields' first elements."""
+
+    elements: ClassVar[Mapping[str, str]] = {}
+
+    def faults(self) -> list[tuple[str, str]]:
+        """(id of the element to go to, what to do) for each field that must be mended, as they stand."""
+        return [
+            (self.elements[field.name], str(field.errors[0]))
+            for field in self
+            if field.errors and field.name in self.elements
+        ]
+
+
+class AuthorizationForm(PortalForm):
     """What an official states. `limits` are the earliest and the latest day that may be named."""
 
+    elements = {  # noqa: RUF012  # declared with its type above
+        "report_type": "report_type-0",
+        "test_date": "test_date",
+        "onset_date": "onset_date",
+        "consent_language": "consent_language-0",
+        "consent_channel": "consent_channel-0",
+        "agreed": "agreed",
+    }
     once = HiddenField(default=lambda: str(uuid4()))
     """Becomes the code's handle: the same form sent twice cannot make two codes."""
     report_type = StringField(
@@ -93,14 +126,6 @@ class AuthorizationForm(FlaskForm):  # type: ignore[misc]  # nor does Flask-WTF
         """The day must be possible."""
         self._check_day(field)
 
-    def faults(self) -> list[tuple[str, str]]:
-        """(id of the element to go to, what to do) for each field that must be mended, as they stand."""
-        found = []
-        for field in self:
-            if field.errors and field.name in _ELEMENTS:
-                found.append((_ELEMENTS[field.name], str(field.errors[0])))
-        return found
-
     def _check_day(self, field: Field) -> None:
         if field.data is None:
             return  # unreadable, which is said already
@@ -115,11 +140,30 @@ class AuthorizationForm(FlaskForm):  # type: ignore[misc]  # nor does Flask-WTF
             )
 
 
-_ELEMENTS = {
-    "report_type": "report_type-0",
-    "test_date": "test_date",
-    "onset_date": "onset_date",
-    "consent_language": "consent_language-0",
-    "consent_channel": "consent_channel-0",
-    "agreed": "agreed",
-}
+class RecallForm(PortalForm):
+    """Why a statement's upload is to be taken back, by an official who knows what that does."""
+
+    elements = {"reason": "reason-0", "known": "known"}  # noqa: RUF012  # declared with its type above
+    reason = StringField(
+        lazy("Why is it recalled?"),
+        validators=[AnyOf(REASONS, lazy("Choose why it is recalled."))],
+    )
+    known = TickField(KNOWN, validators=[DataRequired(lazy("Read what a recall does, then tick the box."))])
+
+
+class ApprovalForm(PortalForm):
+    """That a second official knows it too."""
+
+    elements = {"known": "known"}  # noqa: RUF012  # declared with its type above
+    known = TickField(KNOWN, validators=[DataRequired(lazy("Read what a recall does, then tick the box."))])
+
+
+class NumberForm(PortalForm):
+    """The number of a statement, to find it by."""
+
+    elements = {"number": "number"}  # noqa: RUF012  # declared with its type above
+    number = StringField(
+        lazy("Number of the statement"),
+        filters=[lambda text: (text or "").strip().lower()],
+        validators=[DataRequired(lazy("Type the number that stood below the code."))],
+    )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from flask import current_app
 
 from registry.lifecycle.authorize import IssuingPolicy
@@ -19,6 +20,8 @@ class PortalFace:
     session_secret: bytes = field(repr=False)
     """Signs the cookie that guards forms against forgery. Who is signed in is decided by the database."""
     lookup_key: bytes = field(repr=False)
+    recall_key: X25519PrivateKey = field(repr=False)
+    """Opens what leads to an upload, when two officials want it recalled. In no other process."""
     policy: IssuingPolicy
     authority_id: str
     profile: str

@@ -4,10 +4,7 @@ The publisher writes them, this face only hands them out. In production a web se
 what it must then send is what is sent here. No cookie, no parameter, no answer that depends on who asks.
 """
 
-import hashlib
-import os
 import re
-from pathlib import Path, PurePosixPath
 
 from flask import Flask, Response, abort, request
 
@@ -23,70 +20,53 @@ from registry.protocol.index import (
     shard_tile_path,
 )
 from registry.protocol.note import decode_note
+from registry.protocol.serving import OF_THE_CURRENT_SHARD, content_tag, serving_of
 from registry.protocol.tiles import read_tile_path
+from registry.storage import Storage
 
-IMMUTABLE = "public, max-age=1814400, immutable"
-"""21 days: a cache must not keep a file for longer than the registry does."""
-POLLED = "public, no-cache, max-age=0"
-CHECKPOINT_CACHED = "public, max-age=5"
-"""A log's checkpoint may be this old: whoever asks more often than that learns nothing more."""
-OF_THE_CURRENT_SHARD = "public, max-age=60"
-"""Under /log/tile/ there are other bytes from the day on which the year's log begins."""
-
-PART = re.compile(r"\.well-known|[A-Za-z0-9][A-Za-z0-9.-]{0,99}")
-"""A part of a public path. Nothing else is looked for on the disk: no hidden file, no way up, no odd byte."""
 YEAR = re.compile(r"[0-9]{4}")
-MOST_DIGESTS = 10_000
-
-NOTE = "text/plain; charset=utf-8"
-TILE = "application/octet-stream"
-CONTENT_TYPES = {
-    ".zip": "application/zip",
-    ".json": "application/json",
-    ".txt": "text/plain; charset=us-ascii",
-    ".tlog-proof": NOTE,
-    ".note": NOTE,
-}
+MOST_TAGS = 10_000
 
 
-def create_public_app(root: Path) -> Flask:
-    """The application that serves the files below `root` (a local storage's folder)."""
+def create_public_app(storage: Storage) -> Flask:
+    """The application that serves what lies in `storage`."""
     app = Flask(__name__, static_folder=None)
     # A path is taken literally: one file has one address.
     app.url_map.merge_slashes = False
     answer_with_problems(app)
+    files = _Files(storage)
 
     @app.get("/exposures/<path:name>")
     def exposures(name: str) -> Response:
-        return _file(root, ["exposures", *name.split("/")])
+        return files.answer(f"exposures/{name}")
 
     @app.get(f"/{TRUST_PATH}")
     def trust() -> Response:
-        return _file(root, TRUST_PATH.split("/"))
+        return files.answer(TRUST_PATH)
 
     @app.get(f"/{TRUST_NOTE_PATH}")
     def trust_note() -> Response:
-        return _file(root, TRUST_NOTE_PATH.split("/"))
+        return files.answer(TRUST_NOTE_PATH)
 
     @app.get(f"/{LOG_CHECKPOINT_PATH}")
     def checkpoint() -> Response:
-        return _answer(root / LOG_CHECKPOINT_PATH, NOTE, CHECKPOINT_CACHED)
+        return files.answer(LOG_CHECKPOINT_PATH)
 
     @app.get(f"/{LOG_POLICY_PATH}")
     def policy() -> Response:
-        return _answer(root / LOG_POLICY_PATH, NOTE, POLLED)
+        return files.answer(LOG_POLICY_PATH)
 
     @app.get("/log/<year>/checkpoint")
     def checkpoint_of_year(year: str) -> Response:
-        return _answer(root / shard_checkpoint_path(_year(year)), NOTE, CHECKPOINT_CACHED)
+        return files.answer(shard_checkpoint_path(_year(year)))
 
     @app.get("/log/<year>/tile/<path:name>")
     def tile_of_year(year: str, name: str) -> Response:
-        return _tile(root, _year(year), name, IMMUTABLE)
+        return files.answer(_tile_path(_year(year), name))
 
     @app.get("/log/tile/<path:name>")
     def tile(name: str) -> Response:
-        return _tile(root, _current_year(root), name, OF_THE_CURRENT_SHARD)
+        return files.answer(_tile_path(_current_year(storage), name), OF_THE_CURRENT_SHARD)
 
     return app
 
@@ -98,62 +78,52 @@ def _year(text: str) -> int:
     return int(text)
 
 
-def _current_year(root: Path) -> int:
+def _current_year(storage: Storage) -> int:
     """The year at the end of the newest checkpoint's origin."""
     try:
-        content = (root / LOG_CHECKPOINT_PATH).read_bytes()
-        origin = decode_checkpoint(decode_note(content).text).origin
-    except (OSError, Malformed):
+        content = storage.read(LOG_CHECKPOINT_PATH)
+        origin = decode_checkpoint(decode_note(content or b"").text).origin
+    except Malformed:
         abort(404)
     return _year(origin.rpartition("/")[2])
 
 
-def _tile(root: Path, year: int, name: str, cache: str) -> Response:
-    """A tile or bundle. Only under its one canonical path (C2SP tlog-tiles)."""
+def _tile_path(year: int, name: str) -> str:
+    """Path of a tile or bundle. Only under its one canonical name (C2SP tlog-tiles)."""
     try:
-        path = shard_tile_path(year, read_tile_path(f"tile/{name}"))
+        return shard_tile_path(year, read_tile_path(f"tile/{name}"))
     except Malformed:
         abort(404)
-    return _answer(root / path, TILE, cache)
 
 
-def _file(root: Path, parts: list[str]) -> Response:
-    name = PurePosixPath(*parts)
-    content_type = CONTENT_TYPES.get(name.suffix)
-    if content_type is None or not all(PART.fullmatch(part) for part in parts):
-        abort(404)
-    return _answer(root / name, content_type, IMMUTABLE if _is_immutable(name) else POLLED)
+class _Files:
+    """Answers with what lies in storage. Remembers the tags of files that never change."""
 
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._tags: dict[str, str] = {}
 
-def _answer(path: Path, content_type: str, cache: str) -> Response:
-    try:
-        with path.open("rb") as file:
-            stat = os.fstat(file.fileno())
-            content = file.read()
-    except OSError:
-        abort(404)
-    response = Response(content, content_type=content_type)
-    response.set_etag(_digest(content, stat))
-    response.headers["Cache-Control"] = cache
-    response.headers["Access-Control-Allow-Origin"] = "*"
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.make_conditional(request, accept_ranges=True, complete_length=len(content))
-    return response
+    def answer(self, path: str, cache_control: str | None = None) -> Response:
+        """The file, or the part or the absence of news that was asked for; 404 if there is none."""
+        try:
+            serving = serving_of(path)
+            content = self._storage.read(path)
+        except (Malformed, OSError):
+            abort(404)
+        if content is None:
+            abort(404)
+        tag = content_tag(content) if serving.replaced else self._remembered(path, content)
+        response = Response(content, content_type=serving.content_type)
+        response.headers["ETag"] = tag
+        response.headers["Cache-Control"] = cache_control or serving.cache_control
+        response.headers["Access-Control-Allow-Origin"] = "*"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.make_conditional(request, accept_ranges=True, complete_length=len(content))
+        return response
 
-
-def _is_immutable(name: PurePosixPath) -> bool:
-    # A zip's name, and an index or manifest named by its digest, are written once; the rest is replaced.
-    return name.suffix == ".zip" or name.parent.name in ("index", "manifest")
-
-
-def _digest(content: bytes, stat: os.stat_result) -> str:
-    """SHA-256 of `content`, remembered by the file it was read from: files are replaced, never changed."""
-    file = (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size)
-    if file not in _digests:
-        if len(_digests) >= MOST_DIGESTS:
-            _digests.clear()
-        _digests[file] = hashlib.sha256(content).hexdigest()
-    return _digests[file]
-
-
-_digests: dict[tuple[int, int, int, int], str] = {}
+    def _remembered(self, path: str, content: bytes) -> str:
+        if path not in self._tags:
+            if len(self._tags) >= MOST_TAGS:
+                self._tags.clear()
+            self._tags[path] = content_tag(content)
+        return self._tags[path]

@@ -1,8 +1,8 @@
 """Step 4: releasable keys become a sealed batch, the batch files, a leaf of the log, a line of the index.
 
-In this order: seal (one transaction decides which keys go, for all regions); region by region make the files
-and their manifest, stored under names that are never written twice; sequence leaves and indexes (one
-transaction); lay them out as tiles, read back what lies there, sign (the commit point); have it witnessed;
+In this order: seal (one transaction decides which keys go, for all regions); make files and manifests,
+several regions side by side, stored under names that are never written twice; sequence leaves and indexes in
+one transaction; lay them out as tiles, read back what lies there, sign (the commit point); have it witnessed;
 only then move what phones follow. Every step can be repeated and every run takes up what an earlier one left
 undone, so that a crash needs no other mending than the next run. Never publishes a key before its end + 2 h,
 nothing unsigned, and nothing that the log does not hold.
@@ -19,12 +19,25 @@ from registry.errors import ConfigurationError, NoLiveSigner
 from registry.lifecycle.publish.advancing import Advanced, advance, resume, turn_year
 from registry.lifecycle.publish.apart import Failures
 from registry.lifecycle.publish.appending import append_due, check_material, issue_time
-from registry.lifecycle.publish.batches import PublishedBatch, finish_sealed, store_manifests
+from registry.lifecycle.publish.batches import PublishedBatch, finish_sealed
+from registry.lifecycle.publish.days import finish_days
+from registry.lifecycle.publish.key_days import make_due_days
+from registry.lifecycle.publish.manifests import store_missing_manifests
 from registry.lifecycle.publish.policy import PUBLISH_LEASE, PublicationPolicy
 from registry.lifecycle.publish.recovery import check_not_set_back
-from registry.lifecycle.publish.removal import regions_with_withdrawn_files, remove_withdrawn
+from registry.lifecycle.publish.removal import (
+    regions_with_withdrawn_files,
+    remove_days,
+    remove_withdrawn,
+)
 from registry.lifecycle.publish.run import ExportKeys, Run
-from registry.lifecycle.publish.sealing import is_clock_behind, is_window_due, seal_windows
+from registry.lifecycle.publish.sealing import (
+    close_shelves,
+    is_clock_behind,
+    is_window_due,
+    seal_windows,
+)
+from registry.lifecycle.publish.side_by_side import Work, carry_out
 from registry.models import ExportSigningKey
 from registry.models.lease import leased
 from registry.protocol.certificate import load_public_key
@@ -100,6 +113,8 @@ def publish_due(
     ) as run:
         if run is None:
             return PublishOutcome(busy=True)
+        # Before anything that may fail: uploads find their days whatever holds publishing up.
+        make_due_days(run.session, now)
         keys = _signing_keys(run.session, signers, now)
         check_material(run)
         check_not_set_back(run)
@@ -125,8 +140,11 @@ def ensure_first_files(
 ) -> None:
     """Let indexes, proofs, trust material and the log's first checkpoint exist before anything is served.
 
-    Does nothing where they do: whatever a publisher has written stays. Raises as `publish_due` does.
+    Does nothing where they do: whatever a publisher has written stays. The days that keys may fall into are
+    there as well afterwards. Raises as `publish_due` does.
     """
+    with new_session() as session:
+        make_due_days(session, now)
     wanted = [LOG_CHECKPOINT_PATH, TRUST_NOTE_PATH]
     wanted += [path(region) for region in regions for path in (index_proof_path, legacy_index_path)]
     if all(storage.read(path) is not None for path in wanted):
@@ -201,27 +219,34 @@ def _publish_regions(run: Run, keys: ExportKeys, failures: Failures) -> PublishO
         advanced = advance(run, failures)
         return failures.tell(_outcome(0, [], advanced, clock_behind=True))
     shard = run.shard()
-    if shard is not None and is_window_due(run.session, run.regions, policy=run.policy, now=run.now):
+    due = is_window_due(run.session, run.regions, policy=run.policy, now=run.now)
+    if due and shard is not None:
         # Before any key is taken for a batch: one that a lost database had published must not go twice.
         run.session.rollback()
         ask_before_signing(run, shard)
+    if due:
+        # Otherwise uploads would have to begin new shelves at every look of the publisher's.
+        with run.fenced() as session:
+            close_shelves(session, policy=run.policy, now=run.now)
     with run.fenced() as session:
         sealed = seal_windows(session, run.regions, policy=run.policy, now=run.now)
         clock_behind = is_clock_behind(session, run.regions, policy=run.policy, now=run.now)
     # A crash from here on leaves sealed batches, which the next run finishes as this one would have.
     batches: list[PublishedBatch] = []
-    for region in run.regions:
-        with failures.kept(region):
-            for batch in finish_sealed(run, keys, region):
-                # One by one: what was made is told even if the next one fails.
-                batches.append(batch)
-            store_manifests(run, region)
+    carry_out(((region, _finish(run, keys, region, batches)) for region in run.regions), failures)
     append_due(run, [region for region in run.regions if region not in failures], failures)
     advanced = advance(run, failures)
     for region in regions_with_withdrawn_files(run.session):
         with failures.kept(region):
             remove_withdrawn(run, region)
+            remove_days(run, region)
     return failures.tell(_outcome(sealed, batches, advanced, clock_behind=clock_behind))
+
+
+def _finish(run: Run, keys: ExportKeys, region: str, batches: list[PublishedBatch]) -> Work:
+    yield from finish_sealed(run, keys, region, batches)
+    store_missing_manifests(run, keys, region)
+    yield from finish_days(run, keys, region)
 
 
 def _outcome(

@@ -48,7 +48,6 @@ from registry.protocol.leaves import (
     encode_leaf,
     regions_root,
 )
-from registry.protocol.manifest import manifest_digest
 from registry.protocol.merkle import leaf_hash
 from registry.protocol.note import verifier_key
 from registry.protocol.trust import TrustMaterial, shard_origin, shard_year
@@ -220,14 +219,14 @@ def _newest_leaf_hash(session: Session, region: str) -> bytes | None:
 
 
 def _batch_leaf(batch: Batch, previous: bytes | None) -> BatchLeaf:
-    if batch.manifest is None:
+    if batch.manifest_sha256 is None:
         raise LogForked(f"window {batch.sequence} of {batch.region} has no manifest that a leaf could name")
     return BatchLeaf(
         region=batch.region,
         sequence=batch.sequence,
         window_start=batch.window_start,
         window_end=batch.window_end,
-        manifest=manifest_digest(batch.manifest),
+        manifest=batch.manifest_sha256,
         previous=previous,
     )
 

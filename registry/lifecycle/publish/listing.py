@@ -15,10 +15,13 @@ from registry.lifecycle.publish.policy import PHONES_TOLERATE_SECONDS, Publicati
 from registry.lifecycle.publish.run import Run
 from registry.models import RegionIndex
 from registry.models.batch import index_windows, newest_batch, sealed_batches
+from registry.models.day_file import index_days
 from registry.protocol.index import (
     EXPOSURES,
+    GAEN_ZIP,
     SALT_BYTES,
     Index,
+    daily_index_path,
     decode_index,
     encode_index,
     encode_legacy_index,
@@ -55,7 +58,8 @@ def next_index(
 def store_index(storage: Storage, row: RegionIndex) -> None:
     """Let the index lie under its digest. Raises StorageConflict if other bytes do."""
     path = index_digest_path(row.region, row.sha256)
-    if storage.read(path) != row.content and not storage.put_new(path, row.content):
+    # An earlier try may have stored it, and its answer been lost.
+    if not storage.put_new(path, row.content) and storage.read(path) != row.content:
         raise StorageConflict(f"{path} does not hold the bytes that its name says")
 
 
@@ -68,6 +72,7 @@ def point_to_index(storage: Storage, row: RegionIndex) -> Index:
     """
     index = decode_index(row.content)
     write_changed(storage, index_path(row.region), row.content)
+    write_changed(storage, daily_index_path(row.region), _daily(index))
     # Last of all: what every existing app polls names a file only when all else about it is in place.
     write_changed(storage, legacy_index_path(row.region), _legacy(index))
     return index
@@ -80,9 +85,11 @@ def check_listed(storage: Storage, index: Index) -> None:
     Looks at the names in the region's own folder alone, not into files.
     """
     listed = [f"{EXPOSURES}/{file.path}" for window in index.windows for file in window.files]
+    listed += [f"{EXPOSURES}/{file.path}" for day in index.days for file in day.files]
     if not listed:
         return
     there = set(storage.names(f"{EXPOSURES}/{index.region}/", deep=False))
+    there.update(storage.names(f"{EXPOSURES}/{index.region}/daily/", deep=False))
     missing = [path for path in listed if path not in there]
     if missing:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -90,7 +97,8 @@ def check_listed(storage: Storage, index: Index) -> None:
 
 
 def _index(session: Session, region: str, policy: PublicationPolicy, now: int) -> Index:
-    windows = index_windows(session, region, files_newer_than=policy.last_end_unlisted(now))
+    newer_than = policy.last_end_unlisted(now)
+    windows = index_windows(session, region, files_newer_than=newer_than)
     last_end = windows[-1].end if windows else now // policy.window_seconds * policy.window_seconds
     return Index(
         region=region,
@@ -99,6 +107,7 @@ def _index(session: Session, region: str, policy: PublicationPolicy, now: int) -
         next_window_end=last_end + policy.window_seconds,
         expires_at=now + policy.index_life_seconds,
         windows=windows,
+        days=index_days(session, region, files_newer_than=newer_than, windows=windows),
     )
 
 
@@ -113,7 +122,15 @@ def _sequence_before_all(session: Session, region: str) -> int:
 
 def _legacy(index: Index) -> bytes:
     # Names begin with their window's start in unix seconds: their order is the order of time.
-    return encode_legacy_index(sorted(file.path for window in index.windows for file in window.files))
+    return encode_legacy_index(
+        sorted(file.path for window in index.windows for file in window.files if file.format == GAEN_ZIP)
+    )
+
+
+def _daily(index: Index) -> bytes:
+    return encode_legacy_index(
+        sorted(file.path for day in index.days for file in day.files if file.format == GAEN_ZIP)
+    )
 
 
 def _readable(content: bytes | None) -> Index | None:

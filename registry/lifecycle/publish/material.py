@@ -48,6 +48,7 @@ def readable_material(session: Session, run: Run, shard_year: int) -> TrustMater
         export_signing_keys=_export_keys(session, run),
         publication={
             "window_seconds": run.policy.window_seconds,
+            "slot_seconds": run.policy.slot_seconds or run.policy.window_seconds,
             "floor": run.policy.floor,
             "embargo_seconds": EMBARGO_INTERVALS * INTERVAL_SECONDS,
             "retention_days": run.policy.retention_days,
@@ -62,6 +63,7 @@ def readable_material(session: Session, run: Run, shard_year: int) -> TrustMater
         witness_policy=policy_file(run, shard_year).decode(),
         sequence=before.sequence if before else 1,
         issued_at=before.issued_at if before else int(run.now),
+        decoy_population=run.policy.population.to_members() if run.policy.population else None,
     )
     trust = replace(trust, log_vkeys=tuple(dict.fromkeys(trust.log_vkeys)))
     content = encode_trust(trust)

@@ -14,7 +14,18 @@ from sqlalchemy.orm import Session
 from registry.errors import Malformed
 from registry.lifecycle.publish.policy import PublicationPolicy
 from registry.lifecycle.publish.run import Run
-from registry.models import Batch, BatchState, ExportFile, KeyRelease, Receipt
+from registry.models import (
+    Batch,
+    BatchShelf,
+    BatchState,
+    DayFile,
+    DiagnosisKey,
+    ExportFile,
+    KeyRevision,
+    Receipt,
+    Shelf,
+)
+from registry.models.day_file import holds_withdrawn_window
 from registry.protocol.index import (
     EXPOSURES,
     decode_index,
@@ -48,12 +59,41 @@ def remove_withdrawn(run: Run, region: str) -> int:
     return _remove(run, region, Batch.is_withdrawn.is_(True), with_receipts=False)
 
 
+def remove_days(run: Run, region: str) -> int:
+    """Files of the region's days that hold a withdrawn window, or whose keys are all beyond the retention.
+
+    How many files are gone. What an index still lists stays for the next time.
+    """
+    gone = list(
+        run.session.scalars(
+            select(DayFile.path).where(
+                DayFile.region == region,
+                or_(
+                    DayFile.newest_key_end <= run.policy.last_end_retired(run.now),
+                    holds_withdrawn_window(),
+                ),
+            )
+        )
+    )
+    run.session.rollback()  # no transaction stays open while files are deleted
+    listed = _listed(run, region) if gone else set()
+    gone = [path for path in gone if path not in listed]
+    for path in gone:
+        run.storage.delete(f"{EXPOSURES}/{path}")
+    # A crash here leaves rows without files, to which the next run comes back.
+    if gone:
+        with run.fenced() as session:
+            delete_rows(session, delete(DayFile).where(DayFile.path.in_(gone)))
+    return len(gone)
+
+
 def regions_with_withdrawn_files(session: Session) -> list[str]:
     """Regions that a withdrawn batch has left files or a manifest in."""
     has_files = exists().where(ExportFile.batch_id == Batch.id)
+    is_rolled_up = exists().where(DayFile.region == Batch.region, holds_withdrawn_window())
     regions = session.scalars(
         select(Batch.region)
-        .where(Batch.is_withdrawn, or_(has_files, Batch.manifest.is_not(None)))
+        .where(Batch.is_withdrawn, or_(has_files, is_rolled_up, Batch.manifest_sha256.is_not(None)))
         .distinct()
         .order_by(Batch.region)
     ).all()
@@ -72,9 +112,10 @@ def remove_batches(session: Session, region: str, policy: PublicationPolicy, now
         too_young,
         Batch.state == BatchState.SEALED,
         Batch.log_number.is_(None),
-        Batch.manifest.is_not(None),
+        Batch.manifest_sha256.is_not(None),
         exists().where(ExportFile.batch_id == Batch.id),
-        exists().where(KeyRelease.batch_id == Batch.id),
+        exists().where(BatchShelf.batch_id == Batch.id, DiagnosisKey.shelf_id == BatchShelf.shelf_id),
+        exists().where(BatchShelf.batch_id == Batch.id, KeyRevision.shelf_id == BatchShelf.shelf_id),
         exists().where(Receipt.batch_id == Batch.id),
     )
     newest = select(func.max(Batch.sequence)).where(Batch.region == region, Batch.log_number.is_not(None))
@@ -85,7 +126,24 @@ def remove_batches(session: Session, region: str, policy: PublicationPolicy, now
     )
     if first_to_stay is None:
         return 0
-    return delete_rows(session, delete(Batch).where(Batch.region == region, Batch.sequence < first_to_stay))
+    old = select(Batch.id).where(Batch.region == region, Batch.sequence < first_to_stay)
+    delete_rows(session, delete(BatchShelf).where(BatchShelf.batch_id.in_(old)))
+    gone = delete_rows(session, delete(Batch).where(Batch.region == region, Batch.sequence < first_to_stay))
+    _remove_empty_shelves(session)
+    return gone
+
+
+def _remove_empty_shelves(session: Session) -> None:
+    """Shelves that left with batches which are all forgotten, once no key lies on them."""
+    delete_rows(
+        session,
+        delete(Shelf).where(
+            Shelf.window_end.is_not(None),
+            ~exists().where(BatchShelf.shelf_id == Shelf.id),
+            ~exists().where(DiagnosisKey.shelf_id == Shelf.id),
+            ~exists().where(KeyRevision.shelf_id == Shelf.id),
+        ),
+    )
 
 
 def remove_old_indexes(run: Run, region: str) -> int:
@@ -101,6 +159,28 @@ def remove_old_indexes(run: Run, region: str) -> int:
             run.storage.delete(name)
             gone += 1
     return gone
+
+
+def remove_unnamed_manifests(run: Run, region: str) -> None:
+    """Manifests of the region that no batch names: of a run that died before it recorded what it had stored,
+    where the next one made other bytes, and of batches that were taken back.
+
+    Only for a database that knows all that was published: what it has forgotten, nothing in it names.
+    """
+    folder = manifest_path(region, "0" * 64).rpartition("/")[0]
+    there = run.storage.names(f"{folder}/")
+    # Asked after the names. While a batch has no leaf, its manifest may be stored and not recorded yet, be it
+    # by a publisher that has taken our lease meanwhile. What any other batch has stored is recorded by now.
+    of_region = Batch.region == region
+    waits = run.session.scalar(select(exists().where(of_region, Batch.log_number.is_(None))))
+    digests = run.session.scalars(
+        select(Batch.manifest_sha256).where(of_region, Batch.manifest_sha256.is_not(None))
+    )
+    named = {manifest_path(region, digest.hex()) for digest in digests if digest is not None}
+    run.session.rollback()  # no transaction stays open while files are deleted
+    if not waits:
+        for path in sorted(set(there) - named):
+            run.storage.delete(path)
 
 
 def remove_superseded_tiles(run: Run, year: int, published_size: int) -> int:
@@ -129,7 +209,7 @@ def delete_rows(session: Session, statement: Delete) -> int:
 
 def _remove(run: Run, region: str, which: ColumnElement[bool], *, with_receipts: bool) -> int:
     batches = run.session.execute(
-        select(Batch.id, Batch.manifest).where(
+        select(Batch.id, Batch.manifest_sha256).where(
             Batch.region == region, Batch.state == BatchState.PUBLISHED, Batch.log_number.is_not(None), which
         )
     ).all()
@@ -149,7 +229,7 @@ def _remove(run: Run, region: str, which: ColumnElement[bool], *, with_receipts:
         for path in files[batch_id]:
             run.storage.delete(f"{EXPOSURES}/{path}")
         if manifest is not None:
-            run.storage.delete(manifest_path(region, sha256(manifest).hexdigest()))
+            run.storage.delete(manifest_path(region, manifest.hex()))
         gone.append(batch_id)
         count += len(files[batch_id])
     # A crash here leaves rows without files, to which the next run comes back.
@@ -161,7 +241,7 @@ def _remove(run: Run, region: str, which: ColumnElement[bool], *, with_receipts:
             session.execute(
                 update(Batch)
                 .where(Batch.id.in_(gone))
-                .values(manifest=None)
+                .values(manifest_sha256=None)
                 .execution_options(synchronize_session=False)
             )
     return count
@@ -170,7 +250,7 @@ def _remove(run: Run, region: str, which: ColumnElement[bool], *, with_receipts:
 def _with_anything_left(session: Session, batch_ids: Sequence[int], *, with_receipts: bool) -> set[int]:
     """Which of these batches still have a file, a manifest or, if asked, a receipt."""
     there = [
-        Batch.manifest.is_not(None),
+        Batch.manifest_sha256.is_not(None),
         exists().where(ExportFile.batch_id == Batch.id),
         *([exists().where(Receipt.batch_id == Batch.id)] if with_receipts else []),
     ]
@@ -183,7 +263,9 @@ def _listed(run: Run, region: str) -> set[str]:
     text = run.storage.read(legacy_index_path(region))
     listed = set() if text is None else set(decode_legacy_index(text))
     if index is not None:
-        listed |= {file.path for window in decode_index(index).windows for file in window.files}
+        decoded = decode_index(index)
+        listed |= {file.path for window in decoded.windows for file in window.files}
+        listed |= {file.path for day in decoded.days for file in day.files}
     return listed
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from registry.lifecycle.publish.files import PublicKeys
 from registry.lifecycle.publish.policy import PublicationPolicy
+from registry.protocol.export_signatures import TrustedKeys
 from registry.protocol.trust import Profile
 from registry.signing import Signer
 from registry.transparency.run import LogRun
@@ -24,5 +24,5 @@ class Run(LogRun):
 class ExportKeys:
     """The registered public keys, and the signers that are live, newest first."""
 
-    registered: PublicKeys
+    registered: TrustedKeys
     live: Sequence[Signer]

@@ -9,14 +9,17 @@ import pytest
 from registry.client.monitor.faults import FaultKind
 from registry.client.monitor.one_file import Proven, prove_file
 from registry.client.monitor.visit import Demands
-from registry.protocol.index import LOG_CHECKPOINT_PATH, TRUST_NOTE_PATH, index_proof_path
+from registry.lifecycle.publish.withdraw import withdraw_batch
+from registry.protocol.index import EXPOSURES, LOG_CHECKPOINT_PATH, TRUST_NOTE_PATH, index_proof_path
 from registry.protocol.intervals import interval_at
 from registry.protocol.leaves import WithdrawLeaf, encode_leaf
 from registry.protocol.tiles import Tile, encode_bundle, tile_path, tiles_at
 from registry.protocol.trust_note import fingerprint
 from tests.client.monitor.conftest import flipped, publish_one
+from tests.client.monitor.test_same_keys import StageSource, half_a_day
 from tests.clock import FakeClock
 from tests.public_tree import DAY, PublicTree
+from tests.publishing import in_memory
 
 
 def proven(tree: PublicTree, content: bytes, **more: object) -> Proven:
@@ -297,3 +300,34 @@ def test_a_quorum_that_is_missing_and_a_policy_that_asks_for_none(tree: PublicTr
     tree.heartbeat()
 
     assert {fault.kind for fault in proven(tree, a_file(tree)).faults} == {FaultKind.QUORUM}
+
+
+def test_compact_files_and_days_are_proven_as_far_as_they_can_be() -> None:
+    stage = in_memory()
+    half_a_day(stage)
+    source = StageSource(stage)
+    index = stage.index()
+    (day,) = index.days
+    window = next(window for window in index.windows if window.files)
+
+    def told(content: bytes) -> Proven:
+        return prove_file(content, source.read, Demands(), stage.clock())
+
+    for file in (*window.files, *day.files):
+        found = told(stage.fetch(f"{EXPOSURES}/{file.path}"))
+        assert (found.faults, found.is_complete) == ([], True), file.path
+        assert any("lists this very file" in sentence for sentence in found.sentences)
+        named = any("commits to names this file" in sentence for sentence in found.sentences)
+        assert named == (file in window.files), "no manifest is about a day"
+        assert any("the file of a day" in sentence for sentence in found.sentences) == (file in day.files)
+
+    # A window is withdrawn: the day is gone, and whoever kept its file is told that nobody can say.
+    kept = [stage.fetch(f"{EXPOSURES}/{file.path}") for file in day.files]
+    number = window.sequence
+    withdraw_batch(stage.new_session, region="XA", sequence=number, reason="wrong_keys", reference="x")
+    stage.clock.advance(3600)
+    stage.publish()
+    for content in kept:
+        found = told(content)
+        assert (found.faults, found.is_complete) == ([], False)
+        assert any("it says to be the file of a day" in sentence for sentence in found.unproven)

@@ -1,5 +1,7 @@
 """The auditors' face over an honest registry's public files, which a test may bend."""
 
+from io import BytesIO
+from typing import BinaryIO
 from xml.etree.ElementTree import Element, fromstring
 
 import pytest
@@ -23,11 +25,18 @@ class TreeStorage:
         self.reads.append(path)
         return self.tree.files.get(path)
 
+    def open_file(self, path: str) -> BinaryIO | None:
+        content = self.read(path)
+        return None if content is None else BytesIO(content)
+
     def names(self, prefix: str, *, deep: bool = True) -> list[str]:
         found = [path for path in self.tree.files if path.startswith(prefix)]
         return sorted(path for path in found if deep or "/" not in path[len(prefix) :])
 
     def put_new(self, path: str, content: bytes) -> bool:
+        raise AssertionError(f"a page wrote {path}")
+
+    def put_new_file(self, path: str, source: BinaryIO) -> bool:
         raise AssertionError(f"a page wrote {path}")
 
     def replace(self, path: str, content: bytes) -> None:

@@ -23,9 +23,11 @@ def test_the_list_shows_every_file_of_every_region_with_its_digest(world: World)
     world.next_window()
     world.next_window()
     page = world.client.get("/audit/batches").text
-    (file,) = [file for window in world.index()["windows"] for file in window["files"]]
-    assert f'href="/exposures/{file["path"]}"' in page
-    assert file["sha256"] in page
+    files = [file for window in world.index()["windows"] for file in window["files"]]
+    assert sorted(file["format"] for file in files) == ["compact", "gaen-zip"]
+    for file in files:
+        assert f'href="/exposures/{file["path"]}"' in page
+        assert file["sha256"] in page
     assert "no keys" in page, "the window without keys is there too"
 
 

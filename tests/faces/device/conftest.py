@@ -20,6 +20,7 @@ from tests.authority import (
     AUTHORITY,
     DEVICE_KEY,
     LOOKUP_KEY,
+    RECALL_KEY,
     RING,
     MadeSigner,
     found_collecting,
@@ -80,6 +81,7 @@ def issuing_face(
         token_signer=token_signer,
         token_public_keys={token_signer.key_id: token_signer.public_key},
         certificate_signers={AUTHORITY: certificate_signer},
+        recall_public_key=RECALL_KEY.public_key(),
         policy=IssuingPolicy(),
         sleep=stopwatch.sleep,
         monotonic=stopwatch,
@@ -101,7 +103,7 @@ def collecting_face(
     certificate_signer: MadeSigner,
 ) -> CollectingFace:
     """The collecting application's settings, with the authority's rows in place."""
-    found_collecting(collecting_session, certificate_signer)
+    found_collecting(collecting_session, certificate_signer, clock())
     return CollectingFace(
         database_url=collecting_url,
         clock=clock,

@@ -33,7 +33,7 @@ ISSUING = {
     "/api/checkcodestatus": "unparsable_request",
     "/api/expirecode": "unparsable_request",
 }
-CODES = {**ISSUING, "/v1/publish": "bad_request"}
+CODES = {**ISSUING, "/v1/publish": "bad_request", "/v1/withdraw": "bad_request"}
 
 
 class Broken:
@@ -173,7 +173,7 @@ def test_on_the_wire_every_outcome_is_as_long_as_every_other(running: Running) -
         fields = {name.replace("_", "-"): value for name, value in head.items()}
         return exchange(running, path, {"Content-Length": str(len(body)), **fields}, body, method)
 
-    for path in ("/api/verify", "/api/certificate", "/v1/publish"):
+    for path in ("/api/verify", "/api/certificate", "/v1/publish", "/v1/withdraw"):
         answers = [
             asked(path, b"{}", X_Chaff="1"),
             asked(path, b"{}"),

@@ -42,6 +42,16 @@ def test_an_upload_of_fourteen_keys(
     assert stored(collecting_session) == 14
 
 
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+def test_where_no_publisher_has_made_the_day_an_upload_is_500_and_stores_nothing(
+    phone: Phone, certificate_signer: MadeSigner, clock: FakeClock, collecting_session: Session
+) -> None:
+    clock.advance(10 * 86_400)
+    keys = [made_key(clock(), day) for day in range(14)]
+    assert phone(made_upload(certificate_signer, keys, clock())).status_code == 500
+    assert stored(collecting_session) == 0
+
+
 def test_members_that_are_unknown_null_or_missing(
     phone: Phone, certificate_signer: MadeSigner, clock: FakeClock
 ) -> None:

@@ -14,6 +14,7 @@ from registry.faces.portal import PortalFace, create_portal_app
 from registry.lifecycle.authorize import IssuingPolicy
 from registry.models import Authority, Official, open_database, transaction
 from registry.models.official import new_sign_in_link
+from tests.authority import RECALL_KEY
 from tests.clock import FakeClock
 
 AUTHORITY = "org.example.health"
@@ -39,6 +40,7 @@ class Portal:
                 clock=clock,
                 session_secret=b"s" * 32,
                 lookup_key=b"l" * 32,
+                recall_key=RECALL_KEY,
                 policy=IssuingPolicy(),
                 authority_id=AUTHORITY,
                 profile=profile,

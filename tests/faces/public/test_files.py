@@ -7,6 +7,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from registry.faces.public import create_public_app
+from registry.storage.local import LocalStorage
 
 ZIP = "exposures/XA/1700000000-1700003600-00001.zip"
 INDEX = "exposures/XA/index.json"
@@ -44,7 +45,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def phone(root: Path) -> FlaskClient:
-    return create_public_app(root).test_client()
+    return create_public_app(LocalStorage(root)).test_client()
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,13 @@ from dataclasses import replace
 import pytest
 
 from registry.errors import ConfigurationError, NoLiveSigner, PublishingFailed, Unavailable
-from registry.lifecycle.publish.files import check_embargo, split_batch
-from registry.models import Batch
+from registry.lifecycle.publish.files import Contents, check_embargo
+from registry.lifecycle.publish.spool import KeySpool
 from registry.protocol.export_file import decode_signatures, unpack
-from registry.protocol.index import EXPOSURES
+from registry.protocol.index import COMPACT, EXPOSURES, GAEN_ZIP
 from registry.protocol.intervals import EMBARGO_INTERVALS
-from registry.protocol.keys import canonical_order
+from registry.protocol.key_rows import key_rows
+from registry.protocol.keys import TemporaryExposureKey, canonical_order
 from registry.signing.file_key import FileKey
 from tests.clock import NOON_OF_JUNE_15
 from tests.publishing import DAY, HOUR, HOURLY, NOON, Publishing, in_memory, key_ending, new_signer
@@ -54,22 +55,16 @@ def test_a_large_batch_becomes_files_of_their_own(stage: Publishing) -> None:
     ]  # fmt: skip
     assert [key for file in files for key in file.keys] == canonical_order(keys)
     (window,) = stage.index().windows
-    assert len(window.files) == 3
+    assert [file.format for file in window.files] == [COMPACT, *[GAEN_ZIP] * 3], "compact is never split"
     stage.check_agreement()
 
 
-def test_revised_keys_fill_the_last_files() -> None:
-    batch = Batch(region="XA", sequence=1, window_start=0, window_end=HOUR)
-    keys = [key_ending(144, number) for number in range(4)]
-    revised = [key_ending(144, number) for number in range(10, 13)]
-    files = split_batch(batch, keys, revised, keys_per_file=3)
-    assert [(len(file.keys), len(file.revised_keys)) for file in files] == [(3, 0), (1, 2), (0, 1)]
+both_formats = pytest.mark.parametrize("path", [FIRST_FILE, FIRST_FILE.replace(".zip", ".compact")])
 
 
-def test_other_bytes_under_the_name_are_reported_and_left_alone(stage: Publishing) -> None:
+@both_formats
+def test_other_bytes_under_the_name_are_reported_and_left_alone(stage: Publishing, path: str) -> None:
     stage.collect([key_ending(NOON - 144, 1)])
-    end = int(NOON_OF_JUNE_15)
-    path = f"{EXPOSURES}/XA/{end - HOUR}-{end}-00001.zip"
     stage.storage.put_new(path, b"somebody else's")
     for _ in range(2):
         with pytest.raises(PublishingFailed, match="written once"):
@@ -81,46 +76,57 @@ def test_other_bytes_under_the_name_are_reported_and_left_alone(stage: Publishin
     assert len(stage.published()) == 1
 
 
-def test_a_file_that_lacks_a_key_is_not_adopted(stage: Publishing) -> None:
+@both_formats
+def test_a_file_that_lacks_a_key_is_not_adopted(stage: Publishing, path: str) -> None:
     stage.collect([key_ending(NOON - 144, 1), key_ending(NOON - 144, 2)])
     other = in_memory(stage.signers[0])
     other.collect([key_ending(NOON - 144, 1)])
     other.publish()
-    stage.storage.put_new(FIRST_FILE, other.fetch(FIRST_FILE))
+    stage.storage.put_new(path, other.fetch(path))
     with pytest.raises(PublishingFailed, match="written once"):
         stage.publish()
-    assert stage.fetch(FIRST_FILE) == other.fetch(FIRST_FILE)
+    assert stage.fetch(path) == other.fetch(path)
 
 
-def test_a_file_by_a_stranger_is_not_adopted_even_with_our_keys(stage: Publishing) -> None:
+@both_formats
+def test_a_file_by_a_stranger_is_not_adopted_even_with_our_keys(stage: Publishing, path: str) -> None:
     stage.collect([key_ending(NOON - 144, 1)])
     other = in_memory(new_signer("stranger"))
     other.add_signer(stage.signers[0], until=END + DAY)
     other.collect([key_ending(NOON - 144, 1)])
     other.publish()
-    stage.storage.put_new(FIRST_FILE, other.fetch(FIRST_FILE))
+    stage.storage.put_new(path, other.fetch(path))
     with pytest.raises(PublishingFailed, match="written once"):
         stage.publish()
 
 
-def test_the_file_of_an_earlier_run_is_adopted_though_keys_have_rotated_since(stage: Publishing) -> None:
+@both_formats
+def test_the_file_of_an_earlier_run_is_adopted_though_keys_have_rotated_since(
+    stage: Publishing, path: str
+) -> None:
     stage.collect([key_ending(NOON - 144, 1)])
     earlier = in_memory(stage.signers[0])
     earlier.collect([key_ending(NOON - 144, 1)])
     earlier.publish()
-    stage.storage.put_new(FIRST_FILE, earlier.fetch(FIRST_FILE))
+    stage.storage.put_new(path, earlier.fetch(path))
     stage.add_signer(new_signer("310", "v2"), until=END + DAY)
     stage.publish()
-    assert stage.fetch(FIRST_FILE) == earlier.fetch(FIRST_FILE)
-    assert signers_of(stage, stage.names()[0]) == [("310", "v1")]
+    assert stage.fetch(path) == earlier.fetch(path)
+    (file,) = [file for file in stage.manifest(stage.batches()[0]).files if path.endswith(file.path)]
+    assert file.signing_keys == (("310", "v1"),)
     assert len(stage.published()) == 1
     stage.check_agreement()
 
 
 def test_the_last_defence_refuses_a_key_under_embargo() -> None:
-    check_embargo([key_ending(NOON - EMBARGO_INTERVALS)], END)
+    def check(key: TemporaryExposureKey) -> None:
+        with KeySpool() as keys, KeySpool() as revised:
+            keys.add([key_rows([key])])
+            check_embargo(Contents("XA", END - HOUR, END, 1, 1, keys, revised))
+
+    check(key_ending(NOON - EMBARGO_INTERVALS))
     with pytest.raises(Unavailable, match="nothing of the batch is published"):
-        check_embargo([key_ending(NOON - EMBARGO_INTERVALS + 1)], END)
+        check(key_ending(NOON - EMBARGO_INTERVALS + 1))
 
 
 # ------------------------------------------------------------------------- signers

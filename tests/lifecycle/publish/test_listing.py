@@ -12,7 +12,9 @@ from registry.errors import ConfigurationError, PublishingFailed
 from registry.lifecycle.publish import PublicationPolicy, ensure_first_files
 from registry.lifecycle.publish.policy import PHONES_TOLERATE_SECONDS
 from registry.protocol.index import (
+    COMPACT,
     EXPOSURES,
+    GAEN_ZIP,
     LOG_POLICY_PATH,
     TRUST_PATH,
     Index,
@@ -58,8 +60,11 @@ def test_the_indexes_say_exactly_what_there_is(stage: Publishing) -> None:
     assert stage.fetch(text_path(REGION)) == f"{first}\n{second}".encode("ascii")
     entries = []
     for name in (first, second):
-        content = stage.fetch(f"{EXPOSURES}/{name}")
-        entries.append(IndexFile(name, sha256(content).hexdigest(), len(content)))
+        files = []
+        for path, form in ((name.replace(".zip", ".compact"), COMPACT), (name, GAEN_ZIP)):
+            content = stage.fetch(f"{EXPOSURES}/{path}")
+            files.append(IndexFile(path, sha256(content).hexdigest(), len(content), form))
+        entries.append(tuple(files))
     index = stage.index()
     assert len(index.salt) == 32
     assert replace(index, salt=b"") == Index(
@@ -69,9 +74,9 @@ def test_the_indexes_say_exactly_what_there_is(stage: Publishing) -> None:
         next_window_end=END + 4 * HOUR,
         expires_at=END + 3 * HOUR + 60 + DAY,
         windows=(
-            IndexWindow(1, 1, END - HOUR, END, (entries[0],)),
+            IndexWindow(1, 1, END - HOUR, END, entries[0]),
             IndexWindow(2, 3, END, END + 2 * HOUR),
-            IndexWindow(4, 4, END + 2 * HOUR, END + 3 * HOUR, (entries[1],)),
+            IndexWindow(4, 4, END + 2 * HOUR, END + 3 * HOUR, entries[1]),
         ),
     )
     stage.check_agreement()
@@ -199,7 +204,8 @@ def test_trust_material_says_who_signs_and_by_which_policy(stage: Publishing) ->
     assert (document["log_origin"], document["sequence"]) == (stage.log.origin, 1)
     assert document["publication"] == {
         "window_seconds": HOUR,
-        "floor": 1,
+        "slot_seconds": HOUR,
+        "floor": 0,
         "embargo_seconds": 7200,
         "retention_days": 21,
         "index_life_seconds": DAY,

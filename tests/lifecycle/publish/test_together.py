@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import pytest
 
@@ -45,11 +45,17 @@ class InterruptedStorage:
     def put_new(self, path: str, content: bytes) -> bool:
         return self._call("put_new", path, lambda: self._storage.put_new(path, content))
 
+    def put_new_file(self, path: str, source: BinaryIO) -> bool:
+        return self._call("put_new_file", path, lambda: self._storage.put_new_file(path, source))
+
     def replace(self, path: str, content: bytes) -> None:
         self._call("replace", path, lambda: self._storage.replace(path, content))
 
     def read(self, path: str) -> bytes | None:
         return self._call("read", path, lambda: self._storage.read(path))
+
+    def open_file(self, path: str) -> BinaryIO | None:
+        return self._call("open_file", path, lambda: self._storage.open_file(path))
 
     def delete(self, path: str) -> None:
         self._call("delete", path, lambda: self._storage.delete(path))

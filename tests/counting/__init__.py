@@ -1,0 +1,1 @@
+"""The attacker who counts patients, against ourselves and against existing systems: worlds, oracles, gate."""
