@@ -130,21 +130,31 @@ def _served_sets(session: Session, batches: Mapping[str, Batch]) -> list[tuple[s
     """Every set of regions, within those of the batches, that an authority's keys may go out in, and every
     one that uploads wait in from before authorities or feeds were changed (`keep_sets_served`).
     """
-    stated = feeds(session)
-    sets: dict[str, _Origin] = {}
-    authorities = session.scalars(select(HealthAuthority).order_by(HealthAuthority.id)).all()
-    for authority in authorities:
-        for traveler in (False, True):
-            regions = feeds_of(authority.regions, stated, traveler=traveler)
-            if regions and set(regions) <= batches.keys():
-                sets.setdefault(region_set_of(regions), _Origin(authority.id, traveler))
+    sets = {
+        region_set: origin
+        for region_set, origin in _fed_sets(session).items()
+        if regions_of_set(region_set) <= batches.keys()
+    }
+    fallback = session.scalars(select(HealthAuthority.id).order_by(HealthAuthority.id).limit(1)).first()
     waiting = select(Shelf.region_set).where(
         Shelf.releasable_at == NOW, Shelf.is_revision.is_(False), Shelf.window_end.is_(None)
     )
     for region_set in session.scalars(waiting.distinct()):
-        if authorities and regions_of_set(region_set) <= batches.keys():
-            sets.setdefault(region_set, _Origin(authorities[0].id, traveler=False))
+        if fallback is not None and regions_of_set(region_set) <= batches.keys():
+            sets.setdefault(region_set, _Origin(fallback, traveler=False))
     return sorted(sets.items(), key=lambda item: item[0])
+
+
+def _fed_sets(session: Session) -> dict[str, _Origin]:
+    """Every set of regions that an authority's keys may go out in now."""
+    stated = feeds(session)
+    sets: dict[str, _Origin] = {}
+    for authority in session.scalars(select(HealthAuthority).order_by(HealthAuthority.id)):
+        for traveler in (False, True):
+            regions = feeds_of(authority.regions, stated, traveler=traveler)
+            if regions:
+                sets.setdefault(region_set_of(regions), _Origin(authority.id, traveler))
+    return sets
 
 
 def keep_sets_served(session: Session) -> None:
@@ -153,12 +163,8 @@ def keep_sets_served(session: Session) -> None:
     Called before authorities' regions or feeds are changed, in the same transaction: uploads that came since
     the last file stay in the set that they came for, and whoever compares feeds would find nobody but them.
     """
-    stated = feeds(session)
-    for authority in session.scalars(select(HealthAuthority).order_by(HealthAuthority.id)):
-        for traveler in (False, True):
-            regions = feeds_of(authority.regions, stated, traveler=traveler)
-            if regions:
-                open_shelves(session, region_set_of(regions), {NOW})
+    for region_set in sorted(_fed_sets(session)):
+        open_shelves(session, region_set, {NOW})
 
 
 def _gathered_since(session: Session, batch: Batch, region_set: str, policy: PublicationPolicy) -> int:
