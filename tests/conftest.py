@@ -113,9 +113,17 @@ def empty_database(
 
 
 @pytest.fixture
-def world(tmp_path: Path, empty_database: Callable[[str], str], clock: FakeClock) -> World:
+def world(backend: str, request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> Iterator[World]:
     """A whole registry in this process, at the time that `clock` tells."""
-    return World(tmp_path / "var", empty_database("issuing"), empty_database("collecting"), clock)
+    with ExitStack() as databases:
+
+        def url(half: str) -> str:
+            if backend == "sqlite":
+                return f"sqlite:///{tmp_path / half}.sqlite3"
+            server: PostgresServer = request.getfixturevalue("postgres_server")
+            return databases.enter_context(server.fresh(server.migrated(half)))
+
+        yield World(tmp_path / "var", url("issuing"), url("collecting"), clock)
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ from uuid import uuid4
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import URL, MetaData, create_engine, make_url
+from sqlalchemy import URL, Engine, MetaData, create_engine, make_url
+
+from registry.migrations import upgrade
 
 URL_VARIABLE = "REGISTRY_TEST_DATABASE_URL"
 
@@ -80,13 +83,20 @@ class PostgresServer:
 
     def template(self, metadata: MetaData, name: str) -> str:
         """Name of a database with the tables of `metadata`; made once a run, to be copied by `fresh`."""
+        return self._template(name, metadata.create_all)
+
+    def migrated(self, half: str) -> str:
+        """Name of a database in which all migrations of `half` have been run; as `template` else."""
+        return self._template(f"migrated_{half}", partial(upgrade, half))
+
+    def _template(self, name: str, fill: Callable[[Engine], None]) -> str:
         database = f"{self.folder.name.replace('-', '_').lower()}_{name}"
         with self._alone():
             if database not in self._registered():
                 self._administer(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
                 self._register(database)
                 engine = create_engine(self.administration_url.set(database=database))
-                metadata.create_all(engine)
+                fill(engine)
                 engine.dispose()
         return database
 

@@ -8,11 +8,13 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import make_url, select
 from sqlalchemy.orm import Session
 from werkzeug.test import Client
 
@@ -20,12 +22,32 @@ from registry.app import embedded, publisher
 from registry.cli.first_run import prepare
 from registry.config import read_settings
 from registry.lifecycle.publish import PublishOutcome
+from registry.migrations import upgrade
 from registry.models import Batch, open_database
 from registry.protocol.decoys import decoy_keys, window_intervals
 from registry.protocol.export_file import ExportFile, decode_export, decode_signatures
 from registry.protocol.population import PopulationModel
 from tests.app_of_old import AppOfOld
 from tests.clock import FakeClock
+
+
+@cache
+def _migrated(half: str) -> bytes:
+    """A SQLite file in which all migrations of `half` have been run."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "migrated.sqlite3"
+        engine = open_database(f"sqlite:///{path}")
+        upgrade(half, engine)
+        engine.dispose()
+        return path.read_bytes()
+
+
+def _lay_migrated(half: str, url: str) -> None:
+    """Spare a new SQLite database its migrations, which take half of the time that a world's making takes."""
+    path = make_url(url).database if url.startswith("sqlite:") else None
+    if path is not None and not Path(path).exists():
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_bytes(_migrated(half))
 
 
 class World:
@@ -41,6 +63,8 @@ class World:
             collecting_database_url=collecting_url,
             answer_hold_milliseconds=0,
         )
+        for half, url in (("issuing", issuing_url), ("collecting", collecting_url)):
+            _lay_migrated(half, url)
         self.first_run = prepare(self.settings, clock)
         self.start_web()
 

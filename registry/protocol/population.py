@@ -179,6 +179,10 @@ class PopulationModel:
         if sure * 2 < WHOLE:
             raise Malformed("population model: most onsets must be 14 days or less before the upload")
 
+    def __hash__(self) -> int:
+        # Of what nearly every two models differ in: mappings cannot be hashed.
+        return hash((self.daily_keys, self.newest_key, self.report_types, self.extra_users))
+
     def to_members(self) -> dict[str, object]:
         """Members of a JSON object; weights stand under what they are weights of, 0 is left out."""
         return {

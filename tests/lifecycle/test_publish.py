@@ -165,7 +165,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(steps)
 def test_windows_touch_and_every_key_comes_once_after_its_embargo(
     steps: list[tuple[int, list[int], int]],

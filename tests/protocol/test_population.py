@@ -61,6 +61,7 @@ def test_a_model_is_read_as_it_was_written(model: PopulationModel) -> None:
     again = PopulationModel.from_members(decode_json_object(content, "population model"))
     assert again == model
     assert encode_json(again.to_members()) == content
+    assert hash(again) == hash(model)
 
 
 @given(distributions(-3, 40), st.integers(0, WHOLE - 1))

@@ -8,6 +8,7 @@ tables, shelves, retention and revisions. Must never look at what a person uploa
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -21,6 +22,7 @@ from registry.models.feed import feeds
 from registry.models.key_day import day_of
 from registry.models.shelf import region_set_of, regions_of_set
 from registry.protocol.decoys import (
+    DecoyRevision,
     DecoyUser,
     companion_draws,
     decoy_count,
@@ -66,7 +68,7 @@ def add_decoys(
         since = _gathered_since(session, batch, region_set, policy)
         batch.decoys = {**batch.decoys, region_set: count}
         batch.decoys_since = {**batch.decoys_since, region_set: since}
-        users = _users(batch, region_set, model)
+        users = list(_users_of([batch], region_set, model))
         leaving += _store(session, users, region_set, origin, interval_at(batch.window_end))
     return leaving
 
@@ -82,9 +84,10 @@ def revise_decoys(session: Session, batches: Mapping[str, Batch], policy: Public
         for region_set in sorted({region_set for batch in earlier for region_set in batch.decoys}):
             regions = regions_of_set(region_set)
             if min(regions) == region and regions <= batches.keys():
-                for user in _users_of(earlier, region_set, model):
-                    if user.revision is not None and user.revision.at in due:
-                        _revise(session, user.revision.keys)
+                for drawing in _drawings(earlier, region_set, model):
+                    for revision in _revisions(drawing):
+                        if revision.at in due:
+                            _revise(session, revision.keys)
 
 
 def group_revisions(session: Session, batches: Mapping[str, Batch], policy: PublicationPolicy) -> None:
@@ -180,18 +183,43 @@ def _gathered_since(session: Session, batch: Batch, region_set: str, policy: Pub
     return next(iter([*of_set, *any_file]), min(batch.window_start, batch.window_end - slot))
 
 
-def _users(batch: Batch, region_set: str, model: PopulationModel) -> list[DecoyUser]:
-    """The batch's decoy users in this set. None where the seed is lost."""
-    count = batch.decoys.get(region_set, 0)
-    if not batch.seed or not count:
-        return []
-    return draw_decoys(
-        batch.seed,
-        count,
-        regions=regions_of_set(region_set),
-        uploaded=window_intervals(batch.decoys_since[region_set], batch.window_end),
-        model=model,
-    )
+@dataclass(frozen=True, slots=True)
+class _Drawing:
+    """All that the decoy users of one batch and set of regions are drawn from."""
+
+    seed: bytes
+    count: int
+    region_set: str
+    uploaded: range
+    model: PopulationModel
+
+    def users(self) -> list[DecoyUser]:
+        """Its decoy users, in the order in which they are drawn."""
+        regions = regions_of_set(self.region_set)
+        return draw_decoys(self.seed, self.count, regions=regions, uploaded=self.uploaded, model=self.model)
+
+
+def _drawings(batches: Iterable[Batch], region_set: str, model: PopulationModel) -> Iterator[_Drawing]:
+    """Of those of the batches that have decoy users in this set and whose seed is not lost."""
+    for batch in batches:
+        count = batch.decoys.get(region_set, 0)
+        if batch.seed and count:
+            uploaded = window_intervals(batch.decoys_since[region_set], batch.window_end)
+            yield _Drawing(batch.seed, count, region_set, uploaded, model)
+
+
+def _users_of(batches: Iterable[Batch], region_set: str, model: PopulationModel) -> Iterator[DecoyUser]:
+    for drawing in _drawings(batches, region_set, model):
+        yield from drawing.users()
+
+
+@lru_cache(maxsize=16_384)
+def _revisions(drawing: _Drawing) -> tuple[DecoyRevision, ...]:
+    """How its users are revised in their time: few of them are.
+
+    Kept, for every run of the publisher asks all batches of nine days, and nearly always nobody is due.
+    """
+    return tuple(user.revision for user in drawing.users() if user.revision is not None)
 
 
 def _earlier(session: Session, present: Batch) -> Sequence[Batch]:
@@ -205,11 +233,6 @@ def _earlier(session: Session, present: Batch) -> Sequence[Batch]:
         )
         .order_by(Batch.sequence)
     ).all()
-
-
-def _users_of(batches: Iterable[Batch], region_set: str, model: PopulationModel) -> Iterator[DecoyUser]:
-    for batch in batches:
-        yield from _users(batch, region_set, model)
 
 
 def _store(

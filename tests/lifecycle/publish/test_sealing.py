@@ -274,7 +274,7 @@ sets_of_regions = st.lists(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.lists(sets_of_regions, min_size=1, max_size=6))
 def test_every_key_leaves_once_in_all_its_regions_together(hours: list[Any]) -> None:
     """Whatever sets of regions upload how many in which hour. No early batch is under the floor."""
