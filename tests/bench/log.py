@@ -29,6 +29,7 @@ from registry.lifecycle.publish.policy import PUBLISH_LEASE
 from registry.lifecycle.publish.recovery import check_not_set_back
 from registry.lifecycle.publish.run import ExportKeys, Run
 from registry.lifecycle.publish.sealing import seal_windows
+from registry.lifecycle.publish.side_by_side import Work
 from registry.models import CollectingBase, LogEntry, LogShard, open_database, transaction
 from registry.models.lease import leased
 from registry.protocol.checkpoint import Checkpoint, cosign, sign_checkpoint
@@ -173,10 +174,19 @@ def _next_window(stage: Publishing) -> Iterator[Run]:
             seal_windows(session, REGIONS, policy=HOURLY, now=run.now)
         no_keys = ExportKeys({}, ())
         for region in REGIONS:
-            for jobs in finish_sealed(run, no_keys, region, []):
-                if jobs:
-                    raise RuntimeError("an empty window has no files to be made")
+            _without_files(finish_sealed(run, no_keys, region, []))
         yield run
+
+
+def _without_files(work: Work) -> None:
+    """Carry out what has no files to make, as windows without keys have none."""
+    try:
+        jobs = next(work)
+        while not jobs:
+            jobs = work.send([])
+    except StopIteration:
+        return
+    raise RuntimeError("an empty window has no files to be made")
 
 
 class _Writes:

@@ -3,7 +3,6 @@
 Memory is the most that a process of `registry publish` ever held, as the system says once it has ended.
 """
 
-import os
 import subprocess
 import sys
 import time
@@ -30,6 +29,8 @@ from tests.bench.publishing import (
 )
 from tests.publishing import HOUR, REGION
 from tests.running import Running
+
+ROOT = Path(__file__).parents[2]
 
 SMALL, MILLION, LARGE = 100_000, 1_000_000, 5_000_000
 MEGABYTE = 1_000_000
@@ -82,13 +83,19 @@ class _Registry:
         return self._peak("publish")
 
     def _peak(self, *arguments: str) -> float:
-        command = [sys.executable, "-m", "registry.cli", *arguments]
+        command = [sys.executable, "-m", "tests.bench.peak", sys.executable, "-m", "registry.cli", *arguments]
         with self._running.log_path.open("ab") as log:
-            process = subprocess.Popen(command, env=self._running.environment, stdout=log, stderr=log)
-            _, status, used = os.wait4(process.pid, 0)
-        if status:
+            found = subprocess.run(
+                command,
+                cwd=ROOT,
+                env=self._running.environment,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                check=False,
+            )
+        if found.returncode:
             raise RuntimeError(self._running.log_path.read_text()[-2000:])
-        return used.ru_maxrss * 1024 / MEGABYTE
+        return int(found.stdout) / MEGABYTE
 
     def _listed_bytes(self) -> int:
         index = decode_index((self._running.folder / "public" / index_path(REGION)).read_bytes())
