@@ -102,6 +102,7 @@ def portal(settings: Settings, clock: Clock = time.time) -> Flask:
             authority_id=settings.health_authority_id,
             profile=settings.profile,
             region=settings.region,
+            address=settings.base_url,
         )
     )
 

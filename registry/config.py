@@ -40,7 +40,7 @@ class Settings:
     metrics_port: int | None
     """Port for /metrics; off without it. Never to be reachable from outside."""
     base_url: str
-    """What the outside calls this registry; links for officials begin with it."""
+    """What the outside calls this registry; links for officials and phones (/v) begin with it."""
     issuing_database_url: str
     """Officials, codes, tokens. Its role must not be able to read the collecting database."""
     collecting_database_url: str

@@ -4,10 +4,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from registry.app import publisher
 from registry.errors import ConfigurationError
-from registry.models import open_database
+from registry.models import VerificationCode, open_database
 from tests.transparency.backup import wipe
 from tests.world import World
 
@@ -54,3 +56,25 @@ def test_at_the_years_turn_the_keys_of_the_year_after_next_are_made(world: World
     world.next_window()
     assert before.items() <= key_files(world).items()
     assert sorted(key_files(world).keys() - before.keys()) == ["2028-mldsa44.pem", "2028.pem"]
+
+
+def test_officials_are_told_of_used_codes_by_the_publisher_and_not_by_a_phones_call(world: World) -> None:
+    used, unused = (world.issue()["code"] for _ in range(2))
+    assert used != unused
+    world.app().verify(used)
+
+    def told() -> list[tuple[bool, bool]]:
+        engine = open_database(world.settings.issuing_database_url)
+        with Session(engine) as session:
+            rows = session.execute(select(VerificationCode.claimed, VerificationCode.claim_told))
+            found = sorted((claimed, is_told) for claimed, is_told in rows)
+        engine.dispose()
+        return found
+
+    world.next_window()
+    assert told() == [(False, False), (True, False)]
+    publisher(world.settings, world.clock).tell_claims()
+    assert told() == [(False, False), (True, False)]
+    world.clock.advance(900)
+    publisher(world.settings, world.clock).tell_claims()
+    assert told() == [(False, False), (True, True)]

@@ -28,7 +28,7 @@ from tests.client.test_against_registry import (
     met_at_noon,
     wire,  # noqa: F401  # a fixture
 )
-from tests.faces.portal.conftest import code_on, field, fill_in
+from tests.faces.portal.conftest import code_on, field, fill_in, hand_over
 from tests.world import World
 
 DAY = 86_400
@@ -48,7 +48,7 @@ class Desk:
         known = set(authorizations(self.world))
         yesterday = datetime.fromtimestamp(self.world.clock() - DAY, UTC).date().isoformat()
         answers = fill_in(self.browser, test_date=yesterday, report_type=report_type)
-        code = code_on(self.browser.post("/portal/", data=answers))
+        code = code_on(hand_over(self.browser, answers))
         (number,) = set(authorizations(self.world)) - known
         return number, code
 

@@ -72,6 +72,7 @@ def publish(*, loop: bool, holder: str | None) -> None:
     if loop:
         _publish_for_ever(worker)
     else:
+        _tell_claims(worker)
         _publish_once(worker)
 
 
@@ -86,6 +87,12 @@ def _publish_once(worker: Publisher) -> PublishOutcome:
     if not outcome.busy:
         last_success.set_to_current_time()
     return outcome
+
+
+def _tell_claims(worker: Publisher) -> None:
+    # Apart from publishing, like retiring: officials are told whatever holds publishing up.
+    with _told("used codes not told"):
+        worker.tell_claims()
 
 
 def _measure(worker: Publisher) -> None:
@@ -114,7 +121,8 @@ def _tell(outcome: PublishOutcome) -> None:
 
 
 def _publish_for_ever(worker: Publisher) -> None:
-    """Publish at every window's end, and retire every hour, until a signal."""
+    """Publish at every window's end, tell officials of used codes every quarter of an hour, and retire every
+    hour, until a signal."""
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -125,6 +133,7 @@ def _publish_for_ever(worker: Publisher) -> None:
             pause = UNWITNESSED_WAIT_SECONDS if _publish_once(worker).unwitnessed else pause
         with _told("not measured"):
             _measure(worker)
+        _tell_claims(worker)
         # Apart from publishing: what must be forgotten is forgotten, whatever holds publishing up.
         if worker.clock() >= retire_due:
             with _told("not retired"):

@@ -6,6 +6,7 @@ never send anything before the person has agreed, nor let a code, token or key i
 """
 
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
@@ -46,6 +47,8 @@ TRANSMISSION_RISK = 1
 """The value that existing apps send for "not assessed"; the field is deprecated and nothing builds on it."""
 ACCEPTED_TEST_TYPES = ("confirmed", "likely", "negative", "user-report")
 LONGEST_CODE = 64
+_LINK = re.compile(r"/v\?(?:\S*&)?c=([^&#\s]+)", re.IGNORECASE)
+"""A link as `protocol.codes.link_of` makes it, whatever a browser or a message has added."""
 
 JSON_HEADERS = {"Content-Type": "application/json; charset=utf-8", "Accept": "application/json"}
 _START_BYTES = 4
@@ -287,7 +290,8 @@ class _Run:
 
 def read_code(text: str) -> str:
     """The code as it is sent. Raises `Mistyped` if it cannot be one; asks nobody."""
-    code = normalise(text)
+    link = _LINK.search(text)
+    code = normalise(link[1] if link else text)
     if not code or len(code) > LONGEST_CODE or not code.isalnum():
         raise Mistyped("a verification code consists of letters and digits")
     # Other lengths are other authorities' codes; whether they are right only the registry can tell.

@@ -13,7 +13,7 @@ import re
 import secrets
 import uuid as uuids
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 from sqlalchemy import select
@@ -25,7 +25,7 @@ from registry.lifecycle.activity import actor_of, record_act
 from registry.lifecycle.counts import CountKind, count_one
 from registry.models import Authorization, VerificationCode
 from registry.protocol.activity import ActKind
-from registry.protocol.codes import new_code, normalise
+from registry.protocol.codes import new_code, new_link_code, normalise
 from registry.protocol.intervals import utc_date
 
 EXPIRY_GRAIN_SECONDS = 900
@@ -75,7 +75,9 @@ class IssuedCode:
     """A code in clear, for the one answer that hands it over. `expires_at` is in unix seconds."""
 
     uuid: str
-    code: str
+    code: str = field(repr=False)
+    link_code: str = field(repr=False)
+    """The same for links and QR codes: either is used up with the other."""
     expires_at: int
     authorization_id: str
     """By which the statement can be recalled; never a part of any answer to a phone."""
@@ -127,12 +129,14 @@ def authorize(
     session.flush()
     expires_at = rounded_expiry(now, policy.code_life_seconds)
     for _ in range(_CODE_ATTEMPTS):
-        code = new_code(random_below)
+        # Of 130 bits no second draw is to be expected, and none is made.
+        code, link_code = new_code(random_below), new_link_code(secrets.randbelow)
         row = VerificationCode(
             uuid=handle,
             authorization_id=authorization.id,
             authority_id=authority_id,
             code_hash=hash_code(lookup_key, authority_id, code),
+            link_hash=hash_code(lookup_key, authority_id, link_code),
             report_type=statement.report_type,
             test_date=statement.test_date,
             onset_date=statement.onset_date,
@@ -145,8 +149,8 @@ def authorize(
                 api_key_hash=statement.api_key_hash,
                 authority_id=authority_id,
             )
-            _record(session, ActKind.CODE_ISSUED, authority_id, actor, authorization.id, now)
-            return IssuedCode(handle, code, expires_at, authorization.id)
+            record_of_code(session, ActKind.CODE_ISSUED, authority_id, actor, authorization.id, now)
+            return IssuedCode(handle, code, link_code, expires_at, authorization.id)
     raise RuntimeError("the source of randomness repeats itself: no fresh code in several attempts")
 
 
@@ -199,7 +203,7 @@ def code_status(
     Refuses with `code_not_found` (also for a malformed handle or another authority's code) and, when an
     API key asks, `code_user_unauthorized` for a code that it did not issue itself.
     """
-    row = _code_of(session, uuid, authority_id=authority_id, api_key_hash=api_key_hash)
+    row = code_of(session, uuid, authority_id=authority_id, api_key_hash=api_key_hash)
     return CodeStatus(claimed=row.claimed, expires_at=row.expires_at)
 
 
@@ -212,18 +216,19 @@ def expire_code(
     one did. A code that has ended already keeps its time. Refuses as `code_status` does, and with
     `bad_request` if the code has been claimed. The act is appended to the authority's chain.
     """
-    row = _code_of(session, uuid, authority_id=authority_id, api_key_hash=api_key_hash)
+    row = code_of(session, uuid, authority_id=authority_id, api_key_hash=api_key_hash)
     if row.claimed:
         raise Refusal(RefusalCode.BAD_REQUEST, "the code has been used and cannot be expired any more")
     row.expires_at = expires_at = min(row.expires_at, ended_at(now))
     session.flush()
     actor = actor_of(official_id=None, api_key_hash=api_key_hash, authority_id=authority_id)
-    _record(session, ActKind.CODE_EXPIRED, authority_id, actor, row.authorization_id, now)
+    record_of_code(session, ActKind.CODE_EXPIRED, authority_id, actor, row.authorization_id, now)
     return expires_at
 
 
 def hash_code(lookup_key: bytes, authority_id: str, code: str) -> bytes:
-    """HMAC-SHA256 (32 bytes) under which a code is stored and found; spelling variants hash alike."""
+    """HMAC-SHA256 (32 bytes) under which a code of either kind is stored and found; spelling variants hash
+    alike, and no code of one kind is one of the other."""
     return _keyed_hash(lookup_key, b"verification-code", authority_id, normalise(code))
 
 
@@ -232,9 +237,10 @@ def hash_api_key(lookup_key: bytes, api_key: str) -> bytes:
     return _keyed_hash(lookup_key, b"api-key", api_key)
 
 
-def _record(
+def record_of_code(
     session: Session, kind: ActKind, authority_id: str, actor: str, authorization_id: str, now: float
 ) -> None:
+    """Append what was done with a code to the authority's chain; see `record_act`."""
     # The act names the authorization, never the code's handle, which its issuer may have put anywhere.
     detail = {"authorization": authorization_id}
     record_act(session, chain=authority_id, kind=kind, actor=actor, detail=detail, now=now)
@@ -289,21 +295,34 @@ def _handle_taken() -> Refusal:
     )
 
 
-def _code_of(
-    session: Session, uuid: str, *, authority_id: str, api_key_hash: bytes | None
+def code_of(
+    session: Session,
+    uuid: str,
+    *,
+    authority_id: str,
+    api_key_hash: bytes | None = None,
+    official_id: str | None = None,
+    lock: bool = True,
 ) -> VerificationCode:
+    """The code of that handle, locked unless it is only to be looked at; refuses as `code_status` does.
+
+    To an official a code that somebody else issued is not there at all.
+    """
     not_found = Refusal(RefusalCode.CODE_NOT_FOUND, "there is no code with this uuid")
     canonical = _canonical_uuid(uuid)
     if canonical is None:
         raise not_found
     # Locked: a phone that claims the code now is before or after this, never in between.
-    row = session.scalar(
-        select(VerificationCode).filter_by(uuid=canonical, authority_id=authority_id).with_for_update()
-    )
+    wanted = select(VerificationCode).filter_by(uuid=canonical, authority_id=authority_id)
+    row = session.scalar(wanted.with_for_update() if lock else wanted)
     if row is None:
         raise not_found
     if api_key_hash is not None:
         issuer = session.scalar(select(Authorization.api_key_hash).filter_by(id=row.authorization_id))
         if issuer is None or not hmac.compare_digest(issuer, api_key_hash):
             raise Refusal(RefusalCode.CODE_USER_UNAUTHORIZED, "another issuer handed out this code")
+    if official_id is not None:
+        stated_by = session.scalar(select(Authorization.official_id).filter_by(id=row.authorization_id))
+        if stated_by != official_id:
+            raise not_found
     return row

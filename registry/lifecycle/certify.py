@@ -16,7 +16,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from registry.errors import CertificateInvalid, Malformed, Refusal, RefusalCode
@@ -91,9 +91,13 @@ def verify_code(
     padding gets its first answer again for a day.
     """
     # Locked, so that of two requests with one code the second waits and then sees it used.
+    hashed = hash_code(lookup_key, authority_id, code)
     row = session.scalar(
         select(VerificationCode)
-        .filter_by(code_hash=hash_code(lookup_key, authority_id, code), authority_id=authority_id)
+        .where(
+            or_(VerificationCode.code_hash == hashed, VerificationCode.link_hash == hashed),
+            VerificationCode.authority_id == authority_id,
+        )
         .with_for_update()
     )
     if row is None:

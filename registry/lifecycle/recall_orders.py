@@ -101,7 +101,7 @@ def approve_recall(
         update(VerificationCode)
         .where(
             VerificationCode.authorization_id.in_(select(Authorization.id).where(_means(order))),
-            VerificationCode.claimed.is_(False),
+            # Claimed or not: to a used code it means nothing, and its page must not tell which it is.
             VerificationCode.expires_at > ended_at(now),
         )
         .values(expires_at=ended_at(now))

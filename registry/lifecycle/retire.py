@@ -37,6 +37,7 @@ from registry.models import (
     ActivityEvent,
     Authorization,
     Batch,
+    CodeAtHand,
     CollectedAnswer,
     CollectingChaff,
     DiagnosisKey,
@@ -70,6 +71,7 @@ class RetiredIssuing:
     """How many of each are gone."""
 
     codes: int
+    codes_at_hand: int
     tokens: int
     answers: int
     sign_in_links: int
@@ -98,13 +100,14 @@ class RetiredCollecting:
 
 
 def retire_issuing(session: Session, now: float) -> RetiredIssuing:
-    """Codes 48 h after they expired, tokens, answers, links and sessions at once; after a year what officials
-    stated and did, orders to recall among it, the anchors of it, and the counts; sealed handles after
-    `RECALL_DAYS`.
+    """Codes 48 h after they expired; what lies at hand, tokens, answers, links and sessions at once; after a
+    year what officials stated and did, orders to recall among it, the anchors of it, and the counts; sealed
+    handles after `RECALL_DAYS`.
 
     The caller commits.
     """
     last_day = utc_date(now) - timedelta(days=ACT_DAYS)
+    at_hand = delete_rows(session, delete(CodeAtHand).where(CodeAtHand.expires_at <= now))
     codes = delete_rows(
         session,
         delete(VerificationCode).where(VerificationCode.expires_at <= now - CODE_SECONDS_AFTER_EXPIRY),
@@ -112,6 +115,7 @@ def retire_issuing(session: Session, now: float) -> RetiredIssuing:
     has_code = exists().where(VerificationCode.authorization_id == Authorization.id)
     return RetiredIssuing(
         codes=codes,
+        codes_at_hand=at_hand,
         tokens=delete_rows(session, delete(VerificationToken).where(VerificationToken.expires_at <= now)),
         answers=delete_rows(session, delete(IssuedAnswer).where(IssuedAnswer.expires_at <= now)),
         sign_in_links=delete_rows(

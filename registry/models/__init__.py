@@ -10,7 +10,13 @@ numbers, and unix seconds only for windows and leases. Neither keeps the moment 
 
 from registry.models.activity import ActivityAnchor, ActivityChain, ActivityEvent, IssuingCount
 from registry.models.authority import ApiKey, Authority, CertificateKey
-from registry.models.authorization import Authorization, VerificationCode, VerificationToken
+from registry.models.authorization import (
+    Authorization,
+    ClaimsTold,
+    CodeAtHand,
+    VerificationCode,
+    VerificationToken,
+)
 from registry.models.bases import CollectingBase, IssuingBase
 from registry.models.batch import Batch, BatchState, ExportFile, ExportSigningKey
 from registry.models.day_file import DayFile
@@ -43,7 +49,8 @@ from registry.models.shelf import BatchShelf, Shelf, ShelfUpload
 
 __all__ = [
     "ActivityAnchor", "ActivityChain", "ActivityEvent", "ApiKey", "Authority", "Authorization", "Batch",
-    "BatchShelf", "BatchState", "CertificateKey", "CollectedAnswer", "CollectingBase", "CollectingChaff",
+    "BatchShelf", "BatchState", "CertificateKey", "ClaimsTold", "CodeAtHand", "CollectedAnswer",
+    "CollectingBase", "CollectingChaff",
     "DayFile", "DiagnosisKey", "ExportFile", "ExportSigningKey", "HealthAuthority", "HealthAuthorityKey",
     "IssuedAnswer", "IssuingBase", "IssuingChaff", "IssuingCount", "KeyRevision", "Lease", "LogEntry",
     "LogKey", "LogShard", "Official", "PortalSession", "RecallOrder", "RecalledUpload", "Receipt",

@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from sqlalchemy import BigInteger, Date, ForeignKey, LargeBinary, String
+from sqlalchemy import BigInteger, Date, ForeignKey, LargeBinary, String, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.models.bases import IN_KEY_ORDER, IssuingBase
@@ -67,12 +67,43 @@ class VerificationCode(IssuingBase):
     authorization_id: Mapped[str] = mapped_column(ForeignKey("authorization.id"), index=True)
     authority_id: Mapped[str] = mapped_column(ForeignKey("authority.id"))
     code_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    link_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32), index=True, unique=True)
+    """Of the code in the link and the QR code, which is used up together with the spoken one. None in rows
+    from before there were links."""
     report_type: Mapped[str] = mapped_column(String(16))
     test_date: Mapped[date | None] = mapped_column(Date)
     onset_date: Mapped[date | None] = mapped_column(Date)
     expires_at: Mapped[int] = mapped_column(BigInteger, index=True)
     """Unix seconds, a multiple of 900: rounded up, so that it does not tell when the code was issued."""
     claimed: Mapped[bool] = mapped_column(default=False)
+    claim_told: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether its issuer is told that it was claimed: once in a quarter of an hour, all codes at once.
+    Sooner, what the official looks at would say when the phone called; no time is kept that would later."""
+
+
+class CodeAtHand(IssuingBase):
+    """A code and its link in clear for who issued them, for a quarter of an hour: sealed to a key of that
+    browser's session, which is nowhere on this side once its request is answered."""
+
+    __tablename__ = "code_at_hand"
+    __table_args__ = IN_KEY_ORDER
+
+    code_uuid: Mapped[str] = mapped_column(ForeignKey("verification_code.uuid"), primary_key=True)
+    sealed: Mapped[bytes] = mapped_column(LargeBinary(92))
+    """As `lifecycle.at_hand` seals it: all are of one length."""
+    expires_at: Mapped[int] = mapped_column(BigInteger, index=True)
+    """Unix seconds, a multiple of 900: a quarter of an hour after it was issued, rounded up."""
+
+
+class ClaimsTold(IssuingBase):
+    """In which quarter of an hour issuers were last told of claimed codes: one row."""
+
+    __tablename__ = "claims_told"
+    __table_args__ = IN_KEY_ORDER
+
+    name: Mapped[str] = mapped_column(String(8), primary_key=True)
+    quarter: Mapped[int] = mapped_column(BigInteger)
+    """Of the registry's clock: unix seconds / 900."""
 
 
 class VerificationToken(IssuingBase):

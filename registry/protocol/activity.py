@@ -41,6 +41,7 @@ class ActKind(StrEnum):
     SIGN_IN_LINK = "sign_in_link"
     CODE_ISSUED = "code_issued"
     CODE_EXPIRED = "code_expired"
+    CODE_EXTENDED = "code_extended"
     KEY_ROTATED = "key_rotated"
     CERTIFICATE_KEY_ROTATED = "certificate_key_rotated"
     AUTHORITY_ADDED = "authority_added"

@@ -9,15 +9,27 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pytest
+import zxingcpp
 from playwright.sync_api import Browser, expect
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 from werkzeug.serving import make_server
 
 from registry.faces.portal import PortalFace, create_portal_app
 from registry.lifecycle.authorize import IssuingPolicy
-from registry.models import Authority, IssuingBase, Official, open_database, transaction
+from registry.models import (
+    Authority,
+    IssuingBase,
+    Official,
+    PortalSession,
+    VerificationCode,
+    open_database,
+    transaction,
+)
 from registry.models.official import new_sign_in_link
 from registry.protocol.codes import is_well_formed
 from registry.protocol.intervals import utc_date
@@ -51,6 +63,7 @@ class Served:
                 authority_id="a",
                 profile="demo",
                 region="XA",
+                address="https://keys.health.example",
             )
         )
         self.server = make_server("127.0.0.1", 0, app, threaded=True)
@@ -136,14 +149,20 @@ def test_every_page_is_accessible_and_fits(served: Served, chromium: Browser, la
     assert not re.search(r"\d{3}", page.title())
     walk.look("5-code")
 
-    page.reload()  # sends the same form again
+    page.reload()  # the page has an address of its own: no form is sent again
+    expect(page.locator(".code")).to_have_count(1)
+    page.goto(f"{served.address}/portal/codes/")
+    walk.look("6-my-codes")
+    page.locator(".listed a").click()
+    page.locator("form[action$='/end'] button").click()
+    expect(page.locator("form[action$='/end']")).to_have_count(0)
     expect(page.locator(".code")).to_have_count(0)
-    walk.look("6-already-handed-out")
+    walk.look("7-code-that-ended")
     page.goto(f"{served.address}/portal/nowhere")
-    walk.look("7-not-found")
+    walk.look("8-not-found")
     page.goto(f"{served.address}/portal/")
     page.locator(".sign-out button").click()
-    walk.look("8-signed-out")
+    walk.look("9-signed-out")
 
     assert walk.objections == []
     assert all(url.startswith((served.address, "data:")) for url in walk.requested)
@@ -281,3 +300,52 @@ def test_the_pages_of_a_recall_are_accessible_and_fit(
     expect(page.locator("#known")).to_have_count(0)
     walk.look("6-approved")
     assert walk.objections == []
+
+
+PIXELS = """image => {
+    const canvas = document.createElement("canvas");
+    canvas.width = canvas.height = 464;
+    const drawn = canvas.getContext("2d");
+    drawn.drawImage(image, 0, 0, 464, 464);
+    return Array.from(drawn.getImageData(0, 0, 464, 464).data.filter((_, place) => place % 4 === 0));
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_the_camera_sees_is_the_link(
+    served: Served, chromium: Browser, scheme: Literal["light", "dark"]
+) -> None:
+    walk = walk_of(chromium, "en", f"qr-{scheme}")
+    walk.page.emulate_media(color_scheme=scheme)
+    walk.sign_in(served)
+    walk.complete(served, "en")
+    walk.submit()
+    walk.page.get_by_text("The link itself").click()
+    link = walk.page.locator(".link").inner_text()
+    assert re.fullmatch(r"https://keys\.health\.example/v\?c=[A-Z2-7]{26}", link)
+    grey = np.array(walk.page.locator(".qr").evaluate(PIXELS), dtype=np.uint8).reshape(464, 464)
+    (found,) = zxingcpp.read_barcodes(grey)
+    assert found.text == link
+    assert walk.objections == []
+
+
+def test_an_open_page_tells_that_the_code_was_used_and_takes_it_from_the_screen(
+    served: Served, chromium: Browser
+) -> None:
+    walk = walk_of(chromium, "en", "state")
+    walk.page.clock.install()
+    walk.sign_in(served)
+    walk.complete(served, "en")
+    walk.submit()
+    expect(walk.page.locator("#state")).to_contain_text("Not known to be used")
+    with Session(served.engine) as session, transaction(session):
+        row = session.scalars(select(VerificationCode)).one()
+        row.claimed = row.claim_told = True
+    walk.page.clock.run_for(31_000)
+    expect(walk.page.locator("#state")).to_contain_text("Used: the person")
+    expect(walk.page.locator(".code, .qr")).to_have_count(0)
+    # Signed out elsewhere: the page says so by itself.
+    with Session(served.engine) as session, transaction(session):
+        session.execute(delete(PortalSession))
+    walk.page.clock.run_for(31_000)
+    expect(walk.page.get_by_text("You are not signed in")).to_be_visible()

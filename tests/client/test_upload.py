@@ -316,3 +316,11 @@ def test_a_slip_is_told_before_anything_is_sent(slip: str) -> None:
 def test_spaces_hyphens_and_other_scripts_digits_do_not_matter() -> None:
     wide = "".join(chr(ord(digit) + 0xFEE0) for digit in CODE)
     assert read_code(f" {CODE[:5]}-{CODE[5:]} ") == read_code(wide) == CODE
+
+
+@pytest.mark.parametrize(
+    "written", ["https://keys.health.example/v?c={}", "{}", " http://127.0.0.1:8000/v?c={} "]
+)
+def test_a_link_stands_for_its_code(written: str) -> None:
+    code = "ABCDEFGHIJKLMNOPQRSTUVWX27"
+    assert read_code(written.format(code)) == code

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from registry.errors import Refusal, RefusalCode
-from registry.lifecycle.authorize import IssuingPolicy, Statement, authorize
+from registry.lifecycle.authorize import IssuedCode, IssuingPolicy, Statement, authorize
 from registry.lifecycle.certify import VerifiedCode, certify, verify_code
 from registry.models import (
     Authority,
@@ -46,9 +46,13 @@ class Desk:
 
     def code(self, report_type: str = "confirmed") -> str:
         """A fresh code."""
+        return self.issue(report_type).code
+
+    def issue(self, report_type: str = "confirmed") -> IssuedCode:
+        """A fresh code and its link's."""
         statement = Statement(report_type, date(2026, 6, 14), date(2026, 6, 12), api_key_hash=b"a" * 32)
         with transaction(self.session):
-            issued = authorize(
+            return authorize(
                 self.session,
                 statement,
                 authority_id=AUTHORITY,
@@ -56,7 +60,6 @@ class Desk:
                 policy=POLICY,
                 now=self.clock(),
             )
-        return issued.code
 
     def verify(self, code: str, session: Session | None = None, **more: Any) -> VerifiedCode:
         """Code to token."""
@@ -331,3 +334,15 @@ def test_the_certificate_is_signed_before_the_token_is_burnt(
         with pytest.raises(OSError, match="unplugged"):
             desk.certify(token)
     assert read_jwt(desk.certify(token))[1]["tekmac"] == MAC
+
+
+@pytest.mark.parametrize("first_by_link", [True, False])
+def test_the_spoken_code_and_that_of_the_link_are_one(desk: Desk, first_by_link: bool) -> None:
+    issued = desk.issue()
+    first, second = issued.code, issued.link_code.lower()
+    if first_by_link:
+        first, second = second, first
+    assert desk.verify(first).onset_date == date(2026, 6, 12)
+    with pytest.raises(Refusal) as refusal:
+        desk.verify(second)
+    assert refusal.value.code is RefusalCode.CODE_INVALID

@@ -31,7 +31,7 @@ from registry.models.recall import RecallReason
 from registry.protocol.encoding import decode_base64, decode_json_object, encode_base64
 from registry.protocol.receipt import attestation_commitment, decode_receipt
 from tests.app_of_old import Answer, fresh_keys
-from tests.faces.portal.conftest import code_on, field, fill_in
+from tests.faces.portal.conftest import code_on, field, fill_in, hand_over
 from tests.world import World
 
 PUBLIC_CONFIGURATION = {
@@ -112,7 +112,7 @@ def live(world: World) -> None:
         if number % 2:
             code = world.issue(days_ago=number, externalIssuerID=f"lab-{number}")["code"]
         else:
-            code = code_on(browser.post("/portal/", data=fill_in(browser, test_date=day)))
+            code = code_on(hand_over(browser, fill_in(browser, test_date=day)))
         keys = fresh_keys(world.clock())
         assert upload_with_consent(world, code, keys).status == 200
         world.clock.advance(3600)

@@ -4,7 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.protocol.codes import check_digit, group, is_well_formed, new_code, normalise
+from registry.protocol.codes import (
+    LINK_ALPHABET,
+    LINK_LENGTH,
+    check_digit,
+    group,
+    is_link_code,
+    is_well_formed,
+    link_of,
+    new_code,
+    new_link_code,
+    normalise,
+)
 
 numbers = st.integers(0, 10**14 - 1)
 codes = numbers.map(lambda number: new_code(lambda _: number))
@@ -70,3 +81,26 @@ def test_whatever_is_typed_is_normalised_without_a_fault(typed: str) -> None:
 @pytest.mark.parametrize("text", ["", "1", "0" * 14, "0" * 16, "²" * 15, "x" * 15, "\uff10" * 15])
 def test_what_is_no_code_is_not_taken_for_one(text: str) -> None:
     assert not is_well_formed(text)
+
+
+@given(st.lists(st.integers(0, 31), min_size=LINK_LENGTH, max_size=LINK_LENGTH))
+def test_a_code_for_links_is_letters_and_digits_however_it_comes_back(numbers: list[int]) -> None:
+    source = iter(numbers)
+    code = new_link_code(lambda _bound: next(source))
+    assert code.isalnum()
+    assert [LINK_ALPHABET.index(character) for character in code] == numbers
+    assert is_link_code(normalise(f" {code.lower()} "))
+    assert not is_well_formed(code)
+    assert not is_link_code(code[:-1])
+    assert link_of("https://keys.health.example", code) == f"https://keys.health.example/v?c={code}"
+
+
+def test_the_random_source_is_asked_for_each_character_of_a_link() -> None:
+    asked: list[int] = []
+
+    def random_below(bound: int) -> int:
+        asked.append(bound)
+        return bound - 1
+
+    assert new_link_code(random_below) == "7" * LINK_LENGTH
+    assert asked == [32] * LINK_LENGTH

@@ -5,9 +5,10 @@ database and is looked up on every request, so whoever was disabled is out at on
 cookie and its own role: a link or a session of one opens nothing at the other.
 """
 
+import hmac
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import flask
 from flask import Blueprint, make_response, redirect, render_template, request, url_for
@@ -34,6 +35,11 @@ class SignedIn:
     official_id: str
     """Of the row in `official`, where auditors are too."""
     name: str
+    secret: bytes = field(repr=False)
+    """32 bytes that this browser's session alone can tell: the table holds another hash of its token."""
+
+
+_SECRET_LABEL = b"exposure-registry secret of a session"
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,10 @@ class Entrance:
             return None
         with self.open_session() as session:
             official = self._official(session, token)
-            return SignedIn(official.id, official.name) if official else None
+            if official is None:
+                return None
+            secret = hmac.digest(token.encode("utf-8", "surrogatepass"), _SECRET_LABEL, "sha256")
+            return SignedIn(official.id, official.name, secret)
 
     def offer(self, token: str) -> ResponseReturnValue:
         """A page with one button. Reads and writes nothing."""

@@ -1,8 +1,9 @@
 """The officials' face: sign in by a one-time link, state a result and an agreement, hand over a code; and
 recall what was a mistake, two officials together.
 
-Plain pages and forms that work without a script, in Chinese and English. This face must never keep a code,
-never put one into an address, a title or a log, and never ask for anything that names the person.
+Plain pages and forms that work without a script, in Chinese and English. This face must never keep a code but
+sealed to who issued it, never put one into an address, a title or a log, and never ask for anything that
+names the person.
 """
 
 from flask import Flask
@@ -10,7 +11,7 @@ from flask import Flask
 from registry.faces.database import attach
 from registry.faces.pages import guard_forms, make_pages_app
 from registry.faces.pages.language import speak_languages
-from registry.faces.portal import authorizations, recalls, sign_in
+from registry.faces.portal import authorizations, codes, recalls, sign_in
 from registry.faces.portal.mistakes import show_mistakes_as_pages
 from registry.faces.portal.settings import PortalFace
 
@@ -27,6 +28,7 @@ def create_portal_app(face: PortalFace) -> Flask:
     show_mistakes_as_pages(app)
     app.register_blueprint(sign_in.pages)
     app.register_blueprint(authorizations.pages)
+    app.register_blueprint(codes.pages)
     app.register_blueprint(recalls.pages)
 
     @app.context_processor

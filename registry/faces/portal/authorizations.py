@@ -1,27 +1,21 @@
-"""The form and the code: one statement in, one code out, shown once as the answer to the form.
+"""The form: one statement in, one code out, which has a page of its own (`codes`).
 
-The code stands in that answer alone: not in an address, a title, a cookie or the database, where there is
-only its keyed hash. Sending the same form again says that its code was handed out; it cannot repeat it.
+The same form sent twice makes one code and leads to its page again, which says so.
 """
 
-from datetime import UTC, datetime
-
-from babel.dates import format_date, get_timezone, get_timezone_name
-from flask import Blueprint, g, render_template
+from flask import Blueprint, g, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
-from flask_babel import force_locale
-from flask_babel import gettext as _
 
-from registry.delivery.spoken import spoken_words
+from registry.errors import Refusal, RefusalCode
 from registry.faces.database import db
-from registry.faces.pages.language import LANGUAGES, page_language
+from registry.faces.pages.language import LANGUAGES
 from registry.faces.portal.consent import CONSENT_LANGUAGES, current_texts
 from registry.faces.portal.forms import CHANNELS, REPORT_TYPES, AuthorizationForm
 from registry.faces.portal.settings import this_face
 from registry.faces.portal.sign_in import require_official
-from registry.lifecycle.authorize import IssuedCode, Statement, authorize, date_limits
+from registry.lifecycle.at_hand import keep_at_hand, own_code
+from registry.lifecycle.authorize import Statement, authorize, date_limits
 from registry.models import transaction
-from registry.protocol.codes import group
 
 pages = Blueprint("authorizations", __name__, url_prefix="/portal")
 pages.before_request(require_official)
@@ -35,13 +29,25 @@ def statement() -> ResponseReturnValue:
 
 @pages.post("/")
 def hand_over() -> ResponseReturnValue:
-    """Record the statement and show its code, or the form again with what to mend."""
-    face, form = this_face(), _form()
+    """Record the statement and lead to its code, or show the form again with what to mend."""
+    form = _form()
     if not form.validate():
         return _form_page(form), 400
-    session = db.session()
+    try:
+        uuid = _authorize(form)
+    except Refusal as refusal:
+        if refusal.code is not RefusalCode.UUID_ALREADY_EXISTS:
+            raise
+        # What was changed since is on no record: the page says so.
+        return redirect(url_for("codes.code", uuid=_made_before(form.once.data, refusal), again=1), 303)
+    return redirect(url_for("codes.code", uuid=uuid), 303)
+
+
+def _authorize(form: AuthorizationForm) -> str:
+    """Issue the code, and lay it where this session can look at it; its handle."""
+    face, session = this_face(), db.session()
     with transaction(session):
-        # A crash after this commit leaves a code that nobody has seen; it expires by itself.
+        # A crash after this commit leaves a code whose page is in the list of the official's own.
         issued = authorize(
             session,
             Statement(
@@ -59,7 +65,22 @@ def hand_over() -> ResponseReturnValue:
             policy=face.policy,
             now=face.clock(),
         )
-    return _code_page(issued, form.consent_language.data)
+        keep_at_hand(session, issued, g.official.secret, face.clock())
+    return issued.uuid
+
+
+def _made_before(handle: str, refusal: Refusal) -> str:
+    """The handle of the code that this very form made before; for somebody else's it stays refused."""
+    try:
+        found = own_code(
+            db.session(),
+            handle,
+            official_id=g.official.official_id,
+            authority_id=this_face().authority_id,
+        )
+    except Refusal:
+        raise refusal from None
+    return found.uuid
 
 
 def _form() -> AuthorizationForm:
@@ -76,40 +97,3 @@ def _form_page(form: AuthorizationForm) -> str:
         person_languages={language: LANGUAGES[language] for language in CONSENT_LANGUAGES},
         consent_texts=current_texts(),
     )
-
-
-def _code_page(issued: IssuedCode, person_language: str) -> str:
-    with force_locale(person_language):
-        read_back = _("Please read the code back to me.")
-        next_taps = [
-            _("Open the app and tap “Enter a code”."),
-            _("Type the 15 digits. Spaces do not matter."),
-            _("Look at what will be shared, day by day."),
-            _("Tap “Share”. Until then nothing leaves your phone."),
-        ]
-        good_until = _("The code is good until %(time)s.", time=_in_zone(issued.expires_at, person_language))
-    language = page_language()
-    return render_template(
-        "portal/code.html",
-        groups=[
-            list(zip(part, spoken_words(part, person_language), strict=True)) for part in group(issued.code)
-        ],
-        person_language=person_language,
-        statement_number=issued.authorization_id,
-        read_back=read_back,
-        next_taps=next_taps,
-        good_until=good_until,
-        expires_utc=_day_and_time(datetime.fromtimestamp(issued.expires_at, UTC), language),
-        expires_zone=_in_zone(issued.expires_at, language),
-        now_zone=_in_zone(this_face().clock(), language),
-    )
-
-
-def _in_zone(unix_seconds: float, language: str) -> str:
-    zone = get_timezone(this_face().time_zone)
-    local = datetime.fromtimestamp(unix_seconds, zone)
-    return f"{_day_and_time(local, language)} ({get_timezone_name(local, locale=language)})"
-
-
-def _day_and_time(moment: datetime, language: str) -> str:
-    return f"{format_date(moment, 'full', locale=language)} {moment:%H:%M}"

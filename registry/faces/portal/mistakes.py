@@ -18,7 +18,7 @@ def show_mistakes_as_pages(app: Flask) -> None:
     def _refused(refusal: Refusal) -> Response:
         if refusal.code is RefusalCode.UUID_ALREADY_EXISTS:
             return make_response(render_template("portal/already_handed_out.html"), 409)
-        return page(400)
+        return page(404 if refusal.code is RefusalCode.CODE_NOT_FOUND else 400)
 
     show_mistakes(app, page, log)
 

@@ -27,6 +27,8 @@ class PortalFace:
     profile: str
     """`demo` marks every page as a demonstration."""
     region: str
+    address: str
+    """Under which links to phones lie, without a slash at its end."""
     time_zone: str = "Asia/Shanghai"
     """IANA name of the zone in which times are shown, beside UTC."""
 

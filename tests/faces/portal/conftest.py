@@ -18,6 +18,7 @@ from tests.authority import RECALL_KEY
 from tests.clock import FakeClock
 
 AUTHORITY = "org.example.health"
+ADDRESS = "https://keys.health.example"
 TODAY = date(2026, 6, 15)
 COMPLETE = {
     "report_type": "confirmed",
@@ -45,21 +46,22 @@ class Portal:
                 authority_id=AUTHORITY,
                 profile=profile,
                 region="XA",
+                address=ADDRESS,
             )
         )
 
-    def link(self) -> str:
+    def link(self, official_id: str = "official-1") -> str:
         """Path of a fresh sign-in link."""
         with transaction(self.session):
-            return f"/portal/sign-in/{new_sign_in_link(self.session, 'official-1', now=self.clock())}"
+            return f"/portal/sign-in/{new_sign_in_link(self.session, official_id, now=self.clock())}"
 
     def browser(self) -> FlaskClient:
         """A browser that has never been here; it reads English."""
         return self.app.test_client()
 
-    def signed_in(self) -> FlaskClient:
+    def signed_in(self, official_id: str = "official-1") -> FlaskClient:
         """A browser in which the official is signed in."""
-        browser, link = self.browser(), self.link()
+        browser, link = self.browser(), self.link(official_id)
         browser.post(link, data={"csrf_token": field(browser.get(link), "csrf_token")})
         return browser
 
@@ -81,6 +83,11 @@ def fill_in(browser: FlaskClient, **answers: str) -> dict[str, str]:
     page = browser.get("/portal/")
     hidden = {name: field(page, name) for name in ("csrf_token", "once", "consent_version")}
     return {name: value for name, value in (hidden | COMPLETE | answers).items() if value != "absent"}
+
+
+def hand_over(browser: FlaskClient, answers: dict[str, str]) -> TestResponse:
+    """Send the form, and go where it leads: to the code's page, or to the form again."""
+    return browser.post("/portal/", data=answers, follow_redirects=True)
 
 
 def code_on(page: TestResponse) -> str:

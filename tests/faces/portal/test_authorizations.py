@@ -1,4 +1,4 @@
-"""One form in, one code out: recorded, shown once, and never made twice without anybody noticing."""
+"""One form in, one code out: recorded, and never made twice without anybody noticing."""
 
 import re
 from datetime import date
@@ -7,9 +7,9 @@ import pytest
 
 from registry.delivery.spoken import spoken_words
 from registry.lifecycle.authorize import hash_code
-from registry.models import Authorization, VerificationCode
+from registry.models import Authorization, Official, VerificationCode, transaction
 from registry.protocol.codes import is_well_formed
-from tests.faces.portal.conftest import AUTHORITY, Portal, code_on, fill_in
+from tests.faces.portal.conftest import AUTHORITY, Portal, code_on, fill_in, hand_over
 
 
 def the_code(portal: Portal) -> VerificationCode:
@@ -24,7 +24,7 @@ def nothing_was_stored(portal: Portal) -> bool:
 
 def test_a_statement_becomes_a_code_and_the_agreement_is_recorded(portal: Portal) -> None:
     browser = portal.signed_in()
-    page = browser.post("/portal/", data=fill_in(browser, onset_date="2026-06-12"))
+    page = hand_over(browser, fill_in(browser, onset_date="2026-06-12"))
 
     assert page.status_code == 200
     code = code_on(page)
@@ -45,7 +45,7 @@ def test_a_statement_becomes_a_code_and_the_agreement_is_recorded(portal: Portal
 def test_a_clinical_diagnosis_with_the_day_of_symptoms_alone_is_enough(portal: Portal) -> None:
     browser = portal.signed_in()
     answers = fill_in(browser, report_type="likely", test_date="", onset_date="2026-06-10")
-    assert browser.post("/portal/", data=answers).status_code == 200
+    assert hand_over(browser, answers).status_code == 200
     assert (the_code(portal).report_type, the_code(portal).test_date) == ("likely", None)
 
 
@@ -54,7 +54,7 @@ def test_the_code_page_says_each_digit_and_what_comes_next_in_the_persons_langua
     portal: Portal, language: str
 ) -> None:
     browser = portal.signed_in()
-    page = browser.post("/portal/", data=fill_in(browser, consent_language=language))
+    page = hand_over(browser, fill_in(browser, consent_language=language))
     words = re.findall(rf'<b>\d</b> <span lang="{language}">(.*?)</span>', page.text)
     assert words == spoken_words(code_on(page), language)
     said = page.text[page.text.index('<div class="said"') :]
@@ -67,7 +67,7 @@ def test_the_code_page_says_each_digit_and_what_comes_next_in_the_persons_langua
 def test_the_code_page_gives_the_expiry_in_the_registrys_clock(portal: Portal) -> None:
     portal.clock.advance(61)  # 12:01:01: rounded up to the next quarter of an hour, a day later
     browser = portal.signed_in()
-    page = browser.post("/portal/", data=fill_in(browser))
+    page = hand_over(browser, fill_in(browser))
     assert "Tuesday, June 16, 2026 12:15 UTC" in page.text
     assert "Tuesday, June 16, 2026 20:15 (China Standard Time)" in page.text
     assert "clock shows Monday, June 15, 2026 20:01 (China Standard Time)" in page.text
@@ -75,7 +75,7 @@ def test_the_code_page_gives_the_expiry_in_the_registrys_clock(portal: Portal) -
 
 def test_the_code_is_in_no_title_address_header_or_field(portal: Portal) -> None:
     browser = portal.signed_in()
-    page = browser.post("/portal/", data=fill_in(browser))
+    page = hand_over(browser, fill_in(browser))
     code = code_on(page)
     assert not any(part in page.text[: page.text.index("<main")] for part in (code, code[:3] + " "))
     assert code not in str(page.headers)
@@ -84,21 +84,37 @@ def test_the_code_is_in_no_title_address_header_or_field(portal: Portal) -> None
     assert code_on(page) not in browser.get("/portal/").text
 
 
-def test_the_same_form_sent_twice_makes_one_code_and_says_so(portal: Portal) -> None:
+def test_the_same_form_sent_twice_makes_one_code_and_leads_to_it_again(portal: Portal) -> None:
     browser = portal.signed_in()
     answers = fill_in(browser)
-    code = code_on(browser.post("/portal/", data=answers))
-    again = browser.post("/portal/", data=answers)
-    assert again.status_code == 409
-    assert "already handed out" in again.text
-    assert code[:3] + "</span>" not in again.text
+    code = code_on(hand_over(browser, answers))
+    for changed in ({}, {"test_date": "2026-06-13"}):
+        again = hand_over(browser, answers | changed)
+        assert code_on(again) == code
+        assert "What was changed in it since is not recorded" in again.text
+    assert the_code(portal).test_date == date(2026, 6, 14)
     assert the_code(portal).uuid == answers["once"]
+
+
+def test_a_form_that_somebody_else_sent_before_makes_nothing(portal: Portal) -> None:
+    answers = fill_in(portal.signed_in())
+    with transaction(portal.session):
+        portal.session.add(Official(id="official-2", authority_id=AUTHORITY, name="Li Na"))
+        portal.session.flush()
+    other = portal.signed_in("official-2")
+    code = code_on(hand_over(other, answers | {"csrf_token": fill_in(other)["csrf_token"]}))
+    browser = portal.signed_in()
+    refused = hand_over(browser, answers | {"csrf_token": fill_in(browser)["csrf_token"]})
+    assert refused.status_code == 409
+    assert "already handed out" in refused.text
+    assert code[:3] + "</span>" not in refused.text
+    the_code(portal)
 
 
 def test_two_opened_forms_make_two_codes(portal: Portal) -> None:
     browser = portal.signed_in()
     first, second = fill_in(browser), fill_in(browser)
-    assert code_on(browser.post("/portal/", data=first)) != code_on(browser.post("/portal/", data=second))
+    assert code_on(hand_over(browser, first)) != code_on(hand_over(browser, second))
 
 
 @pytest.mark.parametrize(
@@ -126,7 +142,7 @@ def test_wrong_input_says_what_to_do_and_stores_nothing(
     portal: Portal, answers: dict[str, str], element: str, advice: str
 ) -> None:
     browser = portal.signed_in()
-    page = browser.post("/portal/", data=fill_in(browser, **answers))
+    page = hand_over(browser, fill_in(browser, **answers))
     assert page.status_code == 400
     assert "<title>Error: " in page.text
     assert 'role="alert"' in page.text
@@ -142,19 +158,19 @@ def test_wrong_input_says_what_to_do_and_stores_nothing(
 def test_a_form_that_comes_back_keeps_what_was_entered_and_can_be_mended(portal: Portal) -> None:
     browser = portal.signed_in()
     answers = fill_in(browser, report_type="likely", onset_date="2026-06-13", consent_channel="absent")
-    page = browser.post("/portal/", data=answers)
+    page = hand_over(browser, answers)
     assert re.search(r'value="likely"[^>]* checked', page.text)
     assert re.search(r'name="test_date" value="2026-06-14"', page.text)
     assert re.search(r'name="onset_date" value="2026-06-13"', page.text)
     assert re.search(r'name="consent_language" value="zh"[^>]* checked', page.text)
     assert re.search(r'name="agreed" value="y"[^>]* checked', page.text)
     assert f'name="once" value="{answers["once"]}"' in page.text
-    assert browser.post("/portal/", data=answers | {"consent_channel": "writing"}).status_code == 200
+    assert hand_over(browser, answers | {"consent_channel": "writing"}).status_code == 200
 
 
 def test_a_changed_text_must_be_agreed_to_again(portal: Portal) -> None:
     browser = portal.signed_in()
-    page = browser.post("/portal/", data=fill_in(browser, consent_version="2020-01"))
+    page = hand_over(browser, fill_in(browser, consent_version="2020-01"))
     assert 'name="consent_version" value="2026-11"' in page.text
     assert not re.search(r'name="agreed" value="y"[^>]* checked', page.text)
 
@@ -165,19 +181,19 @@ def test_a_day_ahead_of_or_behind_the_universal_calendar_is_accepted(
 ) -> None:
     portal.clock.advance((clock_hour - 12) * 3600)
     browser = portal.signed_in()
-    assert browser.post("/portal/", data=fill_in(browser, test_date=day)).status_code == 200
+    assert hand_over(browser, fill_in(browser, test_date=day)).status_code == 200
 
 
 @pytest.mark.parametrize("once", ["", "x", "0" * 500])
 def test_a_form_with_a_forged_handle_is_refused(portal: Portal, once: str) -> None:
     browser = portal.signed_in()
-    assert browser.post("/portal/", data=fill_in(browser, once=once)).status_code == 400
+    assert hand_over(browser, fill_in(browser, once=once)).status_code == 400
     assert nothing_was_stored(portal)
 
 
 def test_a_form_forged_by_another_site_is_refused(portal: Portal) -> None:
     browser = portal.signed_in()
-    assert browser.post("/portal/", data=fill_in(browser, csrf_token="forged")).status_code == 400
+    assert hand_over(browser, fill_in(browser, csrf_token="forged")).status_code == 400
     assert nothing_was_stored(portal)
 
 
@@ -185,4 +201,4 @@ def test_a_form_left_open_for_most_of_a_shift_still_works(portal: Portal) -> Non
     browser = portal.signed_in()
     answers = fill_in(browser)
     portal.clock.advance(7 * 3600)
-    assert browser.post("/portal/", data=answers).status_code == 200
+    assert hand_over(browser, answers).status_code == 200

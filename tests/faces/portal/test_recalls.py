@@ -24,7 +24,7 @@ from registry.protocol.activity import decode_act
 from registry.protocol.certificate import read_certificate
 from registry.protocol.encoding import encode_base64
 from tests.authority import RECALL_KEY, MadeSigner
-from tests.faces.portal.conftest import AUTHORITY, TODAY, Portal, code_on, field, fill_in
+from tests.faces.portal.conftest import AUTHORITY, TODAY, Portal, code_on, field, fill_in, hand_over
 
 CERTIFICATES, TOKENS = MadeSigner("c1"), MadeSigner("t1")
 
@@ -50,7 +50,7 @@ def second(portal: Portal, first: FlaskClient) -> FlaskClient:
 def statement(portal: Portal, browser: FlaskClient) -> tuple[str, str]:
     """(number, code) of a fresh statement."""
     known = {row.id for row in portal.rows(Authorization)}
-    code = code_on(browser.post("/portal/", data=fill_in(browser)))
+    code = code_on(hand_over(browser, fill_in(browser)))
     (number,) = {row.id for row in portal.rows(Authorization)} - known
     return number, code
 
@@ -228,7 +228,7 @@ def test_a_statement_is_asked_for_once_at_a_time(portal: Portal, first: FlaskCli
 def test_a_statement_is_found_by_the_number_that_stood_below_the_code(
     portal: Portal, first: FlaskClient, second: FlaskClient
 ) -> None:
-    page = first.post("/portal/", data=fill_in(first))
+    page = hand_over(first, fill_in(first))
     (row,) = portal.rows(Authorization)
     number = str(row.id)  # type: ignore[attr-defined]
     assert number in page.text

@@ -5,7 +5,7 @@ import pytest
 from registry.lifecycle.activity import acts_of, check_chain
 from registry.models import Authorization, Official, PortalSession, SignInLink, transaction
 from registry.protocol.activity import decode_act
-from tests.faces.portal.conftest import AUTHORITY, Portal, field, fill_in
+from tests.faces.portal.conftest import AUTHORITY, Portal, field, fill_in, hand_over
 
 SHIFT = 8 * 3600
 
@@ -34,8 +34,8 @@ def test_a_sign_in_and_a_code_are_on_record_in_the_authoritys_chain_and_a_spent_
     form = {"csrf_token": field(browser.get(link), "csrf_token")}
     browser.post(link, data=form)
     browser.post(link, data=form)
-    assert browser.post("/portal/", data=fill_in(browser)).status_code == 200
-    assert browser.post("/portal/", data=fill_in(browser, agreed="absent")).status_code == 400
+    assert hand_over(browser, fill_in(browser)).status_code == 200
+    assert hand_over(browser, fill_in(browser, agreed="absent")).status_code == 400
     rows = acts_of(portal.session, AUTHORITY)
     check_chain(rows)
     acts = [decode_act(row.content) for row in rows]

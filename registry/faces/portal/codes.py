@@ -1,0 +1,188 @@
+"""An official's own codes: a page each, to read it out, follow it, let it live longer or end it; and a list.
+
+The code stands on its page alone: not in an address, a title or a cookie, and in the database only sealed to
+the session that issued it. That it was used is told once in a quarter of an hour, for all codes.
+"""
+
+from datetime import UTC, datetime
+
+from babel.dates import format_date, get_timezone, get_timezone_name
+from flask import Blueprint, g, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import force_locale
+from flask_babel import gettext as _
+
+from registry.delivery.qr import qr_image
+from registry.delivery.spoken import spoken_words
+from registry.errors import Refusal, RefusalCode
+from registry.faces.database import db
+from registry.faces.pages.language import page_language
+from registry.faces.portal.consent import CONSENT_LANGUAGES
+from registry.faces.portal.forms import CHANNELS, REPORT_TYPES
+from registry.faces.portal.settings import this_face
+from registry.faces.portal.sign_in import require_official
+from registry.lifecycle.at_hand import AtHand, OwnCode, end_code, extend_code, look_at, own_code, own_codes
+from registry.models import transaction
+from registry.protocol.codes import group, link_of
+
+SOON_SECONDS = 3600
+"""Of what is left of a code: then its page says so, while it can still be kept good for longer."""
+
+pages = Blueprint("codes", __name__, url_prefix="/portal/codes")
+pages.before_request(require_official)
+
+
+@pages.get("/")
+def overview() -> ResponseReturnValue:
+    """All own codes that are not forgotten yet."""
+    face = this_face()
+    codes = own_codes(db.session(), official_id=g.official.official_id, authority_id=face.authority_id)
+    shown = [
+        {
+            "uuid": code.uuid,
+            "day": code.authorization.stated_on.isoformat(),
+            "report_type": REPORT_TYPES.get(code.authorization.report_type, code.authorization.report_type),
+            "channel": CHANNELS.get(code.authorization.consent_channel or ""),
+            "state": _state(code),
+            "until": None if code.is_over(face.clock()) else _in_zone(code.expires_at, page_language()),
+            "at_hand": _at_hand(code),
+        }
+        for code in codes
+    ]
+    return render_template("portal/codes.html", codes=shown)
+
+
+@pages.get("/<uuid>")
+def code(uuid: str) -> ResponseReturnValue:
+    """The page of one code, with the code itself as long as it lies at hand."""
+    own, now, language = _own(uuid), this_face().clock(), page_language()
+    at_hand = _at_hand(own)
+    link = None if at_hand is None else link_of(this_face().address, at_hand.link_code)
+    person_language = own.authorization.consent_language
+    return render_template(
+        "portal/code.html",
+        **_state_of(own),
+        was_sent_before="again" in request.args,
+        at_hand=None if at_hand is None else _read_out(at_hand.code, own, str(person_language)),
+        link=link,
+        qr=None if link is None else qr_image(link),
+        shown_until=None if at_hand is None else _in_zone(at_hand.shown_until, language),
+        person_language=person_language if person_language in CONSENT_LANGUAGES else language,
+        statement_number=own.authorization.id,
+        hours_longer=None if own.expires_at >= own.longest else this_face().policy.code_life_seconds // 3600,
+        expires_utc=_day_and_time(datetime.fromtimestamp(own.expires_at, UTC), language),
+        expires_zone=_in_zone(own.expires_at, language),
+        now_zone=_in_zone(now, language),
+    )
+
+
+@pages.get("/<uuid>/state")
+def state(uuid: str) -> ResponseReturnValue:
+    """What the page says of the code's state, alone: asked for by the page while it is open."""
+    return render_template("portal/code_state.html", **_state_of(_own(uuid)))
+
+
+@pages.post("/<uuid>/extend")
+def extend(uuid: str) -> ResponseReturnValue:
+    """Let it live longer."""
+    face, session = this_face(), db.session()
+    try:
+        with transaction(session):
+            # A crash after this commit leaves a code that lives longer, as its page says.
+            extend_code(
+                session,
+                uuid,
+                official_id=g.official.official_id,
+                authority_id=face.authority_id,
+                policy=face.policy,
+                now=face.clock(),
+            )
+    except Refusal as refusal:
+        _reraise_unless_over(refusal)
+    return redirect(url_for("codes.code", uuid=uuid), 303)
+
+
+@pages.post("/<uuid>/end")
+def end(uuid: str) -> ResponseReturnValue:
+    """End it now."""
+    face, session = this_face(), db.session()
+    try:
+        with transaction(session):
+            # A crash after this commit leaves a code that has ended, as its page says.
+            end_code(
+                session,
+                uuid,
+                official_id=g.official.official_id,
+                authority_id=face.authority_id,
+                now=face.clock(),
+            )
+    except Refusal as refusal:
+        _reraise_unless_over(refusal)
+    return redirect(url_for("codes.code", uuid=uuid), 303)
+
+
+def _reraise_unless_over(refusal: Refusal) -> None:
+    # What is over says so on its own page, which comes next.
+    if refusal.code is not RefusalCode.CODE_EXPIRED:
+        raise refusal
+
+
+def _own(uuid: str) -> OwnCode:
+    return own_code(
+        db.session(), uuid, official_id=g.official.official_id, authority_id=this_face().authority_id
+    )
+
+
+def _at_hand(own: OwnCode) -> AtHand | None:
+    """The code itself, as long as it is good and can be looked at by this session."""
+    now = this_face().clock()
+    return None if own.is_over(now) else look_at(db.session(), own.uuid, g.official.secret, now)
+
+
+def _state(own: OwnCode) -> str:
+    left = own.expires_at - this_face().clock()
+    if own.is_known_used:
+        return str(_("Used: the person's phone has taken it."))
+    if left <= 0:
+        return str(
+            _(
+                "Ended. Should a phone have used it before, that is told here within a quarter of an hour: "
+                "then ask for a recall."
+            )
+        )
+    if left <= SOON_SECONDS:
+        return str(_("Not known to be used, and good for less than an hour."))
+    return str(_("Not known to be used."))
+
+
+def _state_of(own: OwnCode) -> dict[str, object]:
+    """What changes while a page is open. `stage` is one word for what the rest of the page depends on."""
+    is_over = own.is_over(this_face().clock())
+    stage = "over" if is_over else "hidden" if _at_hand(own) is None else "shown"
+    return {"uuid": own.uuid, "state": _state(own), "is_over": is_over, "stage": stage}
+
+
+def _read_out(code: str, own: OwnCode, language: str) -> dict[str, object]:
+    """The code in groups with the words for its digits, and what else is said, in the person's language."""
+    with force_locale(language):
+        return {
+            "groups": [list(zip(part, spoken_words(part, language), strict=True)) for part in group(code)],
+            "read_back": _("Please read the code back to me."),
+            "next_taps": [
+                _("Open the app and tap “Enter a code”."),
+                _("Type the 15 digits. Spaces do not matter."),
+                _("Look at what will be shared, day by day."),
+                _("Tap “Share”. Until then nothing leaves your phone."),
+            ],
+            "good_until": _("The code is good until %(time)s.", time=_in_zone(own.expires_at, language)),
+        }
+
+
+def _in_zone(unix_seconds: float, language: str) -> str:
+    zone = get_timezone(this_face().time_zone)
+    local = datetime.fromtimestamp(unix_seconds, zone)
+    return f"{_day_and_time(local, language)} ({get_timezone_name(local, locale=language)})"
+
+
+def _day_and_time(moment: datetime, language: str) -> str:
+    return f"{format_date(moment, 'full', locale=language)} {moment:%H:%M}"
