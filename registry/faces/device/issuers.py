@@ -105,7 +105,7 @@ class IssuerViews:
 
 
 def _ends(expires_at: int) -> dict[str, int]:
-    """There is no long code; clients expect its time all the same."""
+    """The long code, which stands in links alone and never in an answer, ends with the short one."""
     return {"expiresAtTimestamp": expires_at, "longExpiresAtTimestamp": expires_at}
 
 

@@ -4,13 +4,16 @@ The code stands on its page alone: not in an address, a title or a cookie, and i
 the session that issued it. That it was used is told once in a quarter of an hour, for all codes.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 from babel.dates import format_date, get_timezone, get_timezone_name
 from flask import Blueprint, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import force_locale
 from flask_babel import gettext as _
+from sqlalchemy.orm import Session
 
 from registry.delivery.qr import qr_image
 from registry.delivery.spoken import spoken_words
@@ -61,7 +64,7 @@ def code(uuid: str) -> ResponseReturnValue:
     person_language = own.authorization.consent_language
     return render_template(
         "portal/code.html",
-        **_state_of(own),
+        **_state_of(own, at_hand),
         was_sent_before="again" in request.args,
         at_hand=None if at_hand is None else _read_out(at_hand.code, own, str(person_language)),
         link=link,
@@ -79,52 +82,54 @@ def code(uuid: str) -> ResponseReturnValue:
 @pages.get("/<uuid>/state")
 def state(uuid: str) -> ResponseReturnValue:
     """What the page says of the code's state, alone: asked for by the page while it is open."""
-    return render_template("portal/code_state.html", **_state_of(_own(uuid)))
+    own = _own(uuid)
+    return render_template("portal/code_state.html", **_state_of(own, _at_hand(own)))
 
 
 @pages.post("/<uuid>/extend")
 def extend(uuid: str) -> ResponseReturnValue:
     """Let it live longer."""
-    face, session = this_face(), db.session()
-    try:
-        with transaction(session):
-            # A crash after this commit leaves a code that lives longer, as its page says.
-            extend_code(
-                session,
-                uuid,
-                official_id=g.official.official_id,
-                authority_id=face.authority_id,
-                policy=face.policy,
-                now=face.clock(),
-            )
-    except Refusal as refusal:
-        _reraise_unless_over(refusal)
-    return redirect(url_for("codes.code", uuid=uuid), 303)
+    face = this_face()
+    return _then_its_page(
+        partial(
+            extend_code,
+            uuid=uuid,
+            official_id=g.official.official_id,
+            authority_id=face.authority_id,
+            policy=face.policy,
+            now=face.clock(),
+        ),
+        uuid,
+    )
 
 
 @pages.post("/<uuid>/end")
 def end(uuid: str) -> ResponseReturnValue:
     """End it now."""
-    face, session = this_face(), db.session()
+    face = this_face()
+    return _then_its_page(
+        partial(
+            end_code,
+            uuid=uuid,
+            official_id=g.official.official_id,
+            authority_id=face.authority_id,
+            now=face.clock(),
+        ),
+        uuid,
+    )
+
+
+def _then_its_page(act: Callable[[Session], object], uuid: str) -> ResponseReturnValue:
+    """Do something with the code and lead to its page, which also says if the code was over already."""
+    session = db.session()
     try:
         with transaction(session):
-            # A crash after this commit leaves a code that has ended, as its page says.
-            end_code(
-                session,
-                uuid,
-                official_id=g.official.official_id,
-                authority_id=face.authority_id,
-                now=face.clock(),
-            )
+            # A crash after this commit leaves what was done, as the code's page says.
+            act(session)
     except Refusal as refusal:
-        _reraise_unless_over(refusal)
+        if refusal.code is not RefusalCode.CODE_EXPIRED:
+            raise
     return redirect(url_for("codes.code", uuid=uuid), 303)
-
-
-def _reraise_unless_over(refusal: Refusal) -> None:
-    # What is over says so on its own page, which comes next.
-    if refusal.code is not RefusalCode.CODE_EXPIRED:
-        raise refusal
 
 
 def _own(uuid: str) -> OwnCode:
@@ -155,10 +160,10 @@ def _state(own: OwnCode) -> str:
     return str(_("Not known to be used."))
 
 
-def _state_of(own: OwnCode) -> dict[str, object]:
+def _state_of(own: OwnCode, at_hand: AtHand | None) -> dict[str, object]:
     """What changes while a page is open. `stage` is one word for what the rest of the page depends on."""
     is_over = own.is_over(this_face().clock())
-    stage = "over" if is_over else "hidden" if _at_hand(own) is None else "shown"
+    stage = "over" if is_over else "hidden" if at_hand is None else "shown"
     return {"uuid": own.uuid, "state": _state(own), "is_over": is_over, "stage": stage}
 
 

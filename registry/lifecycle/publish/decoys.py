@@ -7,7 +7,7 @@ tables, shelves, retention and revisions. Must never look at what a person uploa
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from sqlalchemy import select
@@ -187,7 +187,7 @@ def _gathered_since(session: Session, batch: Batch, region_set: str, policy: Pub
 class _Drawing:
     """All that the decoy users of one batch and set of regions are drawn from."""
 
-    seed: bytes
+    seed: bytes = field(repr=False)
     count: int
     region_set: str
     uploaded: range
