@@ -43,7 +43,7 @@ from registry.models import (
     open_database,
     transaction,
 )
-from registry.models.official import Role, new_sign_in_link
+from registry.models.official import Permission, Role, new_sign_in_link, permission_text
 from registry.protocol.activity import ActKind
 from registry.protocol.intervals import Clock
 from registry.protocol.note import verifier_key
@@ -248,7 +248,13 @@ def _make_authority(settings: Settings, issuing: Engine, collecting: Engine) -> 
         )
         session.flush()
         session.add(
-            Official(id=str(uuid.uuid4()), authority_id=settings.health_authority_id, name="First official")
+            Official(
+                id=str(uuid.uuid4()),
+                authority_id=settings.health_authority_id,
+                name="First official",
+                # Who opens the portal for all others.
+                permission_text=permission_text(Permission),
+            )
         )
 
 

@@ -8,7 +8,7 @@ import logging
 import signal
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from threading import Event
@@ -27,7 +27,13 @@ from registry.errors import PublishingFailed, RegistryError
 from registry.lifecycle.activity import record_operators_act
 from registry.lifecycle.publish import PublishOutcome
 from registry.models import Official, open_database, transaction
-from registry.models.official import Role, new_sign_in_link
+from registry.models.official import (
+    USUAL_PERMISSIONS,
+    Permission,
+    Role,
+    new_sign_in_link,
+    permission_text,
+)
 from registry.protocol.activity import ActKind
 from registry.protocol.committed import WITHDRAW_REASONS, WithdrawReason
 
@@ -228,13 +234,20 @@ def link(official_id: str | None) -> None:
 
 @official.command("add")
 @click.argument("name")
+@click.option(
+    "--may",
+    "permissions",
+    multiple=True,
+    type=click.Choice([permission.value for permission in Permission]),
+    help="What they may do; once for each. Without it: issue, recall, approve.",
+)
 @told_plainly
-def add_official(name: str) -> None:
+def add_official(name: str, permissions: tuple[str, ...]) -> None:
     """Let one more official in, under this NAME (shown to officials alone); prints their id."""
     settings = read_settings()
     check_folder(settings)
     with Session(open_database(settings.issuing_database_url)) as session, transaction(session):
-        added = _new_person(session, settings, name, Role.OFFICIAL)
+        added = _new_person(session, settings, name, Role.OFFICIAL, permissions)
         # On record: two officials can recall, and whoever makes officials could be both.
         record_operators_act(session, ActKind.OFFICIAL_ADDED, {"official": added}, time.time())
     click.echo(added)
@@ -283,9 +296,20 @@ def _auditor(session: Session, settings: Settings, auditor_id: str | None) -> st
     return found
 
 
-def _new_person(session: Session, settings: Settings, name: str, role: Role) -> str:
+def _new_person(
+    session: Session, settings: Settings, name: str, role: Role, permissions: Iterable[str] = ()
+) -> str:
     person_id = str(uuid.uuid4())
-    session.add(Official(id=person_id, authority_id=settings.health_authority_id, name=name, role=role.value))
+    held = frozenset(map(Permission, permissions)) or USUAL_PERMISSIONS
+    session.add(
+        Official(
+            id=person_id,
+            authority_id=settings.health_authority_id,
+            name=name,
+            role=role.value,
+            permission_text=permission_text(held),
+        )
+    )
     session.flush()
     return person_id
 

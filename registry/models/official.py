@@ -8,6 +8,7 @@ be turned back. The functions write in the caller's transaction.
 import hashlib
 import math
 import secrets
+from collections.abc import Iterable
 from enum import StrEnum
 
 from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String, delete, select, update
@@ -28,6 +29,37 @@ class Role(StrEnum):
     AUDITOR = "auditor"
 
 
+class Permission(StrEnum):
+    """What an official may do at the portal, each by itself. Whoever gives one must hold it."""
+
+    ISSUE = "issue"
+    """State a result, hand over a code, follow one's own codes."""
+    BULK = "bulk"
+    """The same for many at once, from a file."""
+    RECALL = "recall"
+    """Ask for a recall."""
+    APPROVE = "approve"
+    """Decide what another official asked for: a recall, more codes for a day."""
+    OFFICIALS = "officials"
+    """Invite officials, change what they may do, let them out."""
+    SETTINGS = "settings"
+    """The authority's settings: texts, gateways, quotas."""
+    KEYS = "keys"
+    """API keys, and the certificate keys of the authority."""
+    STATISTICS = "statistics"
+    """See the figures."""
+
+
+USUAL_PERMISSIONS = frozenset({Permission.ISSUE, Permission.RECALL, Permission.APPROVE})
+"""Of an official of whom nothing else was said, and of all from before there was a choice."""
+
+
+def permission_text(permissions: Iterable[Permission]) -> str:
+    """As a column keeps a set of permissions: in the order of `Permission`, a space between two."""
+    held = frozenset(permissions)
+    return " ".join(permission.value for permission in Permission if permission in held)
+
+
 class Official(IssuingBase):
     """A person with a login. The only place where a person's name may stand."""
 
@@ -40,6 +72,17 @@ class Official(IssuingBase):
     disabled: Mapped[bool] = mapped_column(default=False)
     role: Mapped[str] = mapped_column(String(16), default=Role.OFFICIAL.value, server_default="official")
     """A `Role`."""
+    permission_text: Mapped[str] = mapped_column(
+        String(120),
+        default=permission_text(USUAL_PERMISSIONS),
+        server_default=permission_text(USUAL_PERMISSIONS),
+    )
+    """As `permission_text` writes them; of no meaning for an auditor."""
+
+    @property
+    def permissions(self) -> frozenset[Permission]:
+        """What they may do at the portal."""
+        return frozenset(Permission(word) for word in self.permission_text.split())
 
 
 class SignInLink(IssuingBase):

@@ -20,6 +20,7 @@ from registry.models import transaction
 from registry.models.official import (
     SESSION_LIFE_SECONDS,
     Official,
+    Permission,
     Role,
     end_session,
     official_of_session,
@@ -35,6 +36,8 @@ class SignedIn:
     official_id: str
     """Of the row in `official`, where auditors are too."""
     name: str
+    authority_id: str
+    permissions: frozenset[Permission]
     secret: bytes = field(repr=False)
     """32 bytes that this browser's session alone can tell: the table holds another hash of its token."""
 
@@ -65,7 +68,7 @@ class Entrance:
             if official is None:
                 return None
             secret = hmac.digest(token.encode("utf-8", "surrogatepass"), _SECRET_LABEL, "sha256")
-            return SignedIn(official.id, official.name, secret)
+            return SignedIn(official.id, official.name, official.authority_id, official.permissions, secret)
 
     def offer(self, token: str) -> ResponseReturnValue:
         """A page with one button. Reads and writes nothing."""

@@ -13,6 +13,7 @@ from registry.faces.pages import guard_forms, make_pages_app
 from registry.faces.pages.language import speak_languages
 from registry.faces.portal import authorizations, codes, recalls, sign_in
 from registry.faces.portal.mistakes import show_mistakes_as_pages
+from registry.faces.portal.sections import show_sections
 from registry.faces.portal.settings import PortalFace
 
 __all__ = ["PortalFace", "create_portal_app"]
@@ -26,6 +27,7 @@ def create_portal_app(face: PortalFace) -> Flask:
     guard_forms(app, face.session_secret)
     speak_languages(app, "portal", ("zh", "en"))
     show_mistakes_as_pages(app)
+    show_sections(app)
     app.register_blueprint(sign_in.pages)
     app.register_blueprint(authorizations.pages)
     app.register_blueprint(codes.pages)

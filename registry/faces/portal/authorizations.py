@@ -12,13 +12,14 @@ from registry.faces.pages.language import LANGUAGES
 from registry.faces.portal.consent import CONSENT_LANGUAGES, current_texts
 from registry.faces.portal.forms import CHANNELS, REPORT_TYPES, AuthorizationForm
 from registry.faces.portal.settings import this_face
-from registry.faces.portal.sign_in import require_official
+from registry.faces.portal.sign_in import require
 from registry.lifecycle.at_hand import keep_at_hand, own_code
 from registry.lifecycle.authorize import Statement, authorize, date_limits
 from registry.models import transaction
+from registry.models.official import Permission
 
 pages = Blueprint("authorizations", __name__, url_prefix="/portal")
-pages.before_request(require_official)
+pages.before_request(require(Permission.ISSUE))
 
 
 @pages.get("/")
@@ -60,7 +61,7 @@ def _authorize(form: AuthorizationForm) -> str:
                 consent_channel=form.consent_channel.data,
                 uuid=form.once.data,
             ),
-            authority_id=face.authority_id,
+            authority_id=g.official.authority_id,
             lookup_key=face.lookup_key,
             policy=face.policy,
             now=face.clock(),
@@ -76,7 +77,7 @@ def _made_before(handle: str, refusal: Refusal) -> str:
             db.session(),
             handle,
             official_id=g.official.official_id,
-            authority_id=this_face().authority_id,
+            authority_id=g.official.authority_id,
         )
     except Refusal:
         raise refusal from None

@@ -23,23 +23,24 @@ from registry.faces.pages.language import page_language
 from registry.faces.portal.consent import CONSENT_LANGUAGES
 from registry.faces.portal.forms import CHANNELS, REPORT_TYPES
 from registry.faces.portal.settings import this_face
-from registry.faces.portal.sign_in import require_official
+from registry.faces.portal.sign_in import require
 from registry.lifecycle.at_hand import AtHand, OwnCode, end_code, extend_code, look_at, own_code, own_codes
 from registry.models import transaction
+from registry.models.official import Permission
 from registry.protocol.codes import group, link_of
 
 SOON_SECONDS = 3600
 """Of what is left of a code: then its page says so, while it can still be kept good for longer."""
 
 pages = Blueprint("codes", __name__, url_prefix="/portal/codes")
-pages.before_request(require_official)
+pages.before_request(require(Permission.ISSUE))
 
 
 @pages.get("/")
 def overview() -> ResponseReturnValue:
     """All own codes that are not forgotten yet."""
     face = this_face()
-    codes = own_codes(db.session(), official_id=g.official.official_id, authority_id=face.authority_id)
+    codes = own_codes(db.session(), official_id=g.official.official_id, authority_id=g.official.authority_id)
     shown = [
         {
             "uuid": code.uuid,
@@ -95,7 +96,7 @@ def extend(uuid: str) -> ResponseReturnValue:
             extend_code,
             uuid=uuid,
             official_id=g.official.official_id,
-            authority_id=face.authority_id,
+            authority_id=g.official.authority_id,
             policy=face.policy,
             now=face.clock(),
         ),
@@ -112,7 +113,7 @@ def end(uuid: str) -> ResponseReturnValue:
             end_code,
             uuid=uuid,
             official_id=g.official.official_id,
-            authority_id=face.authority_id,
+            authority_id=g.official.authority_id,
             now=face.clock(),
         ),
         uuid,
@@ -134,7 +135,7 @@ def _then_its_page(act: Callable[[Session], object], uuid: str) -> ResponseRetur
 
 def _own(uuid: str) -> OwnCode:
     return own_code(
-        db.session(), uuid, official_id=g.official.official_id, authority_id=this_face().authority_id
+        db.session(), uuid, official_id=g.official.official_id, authority_id=g.official.authority_id
     )
 
 

@@ -28,6 +28,12 @@ def page(status: int) -> Response:
     if status == 404:
         title = _("This page does not exist")
         advice = _("Check the address, or go to the start of the portal.")
+    elif status == 403:
+        title = _("You may not do this")
+        advice = _(
+            "It takes a permission that you do not have. "
+            "Ask whoever looks after the officials of your authority."
+        )
     elif status >= 500:
         title = _("Something went wrong on our side")
         advice = _(

@@ -27,7 +27,7 @@ from registry.faces.portal.forms import (
     RecallForm,
 )
 from registry.faces.portal.settings import this_face
-from registry.faces.portal.sign_in import require_official
+from registry.faces.portal.sign_in import demand, require
 from registry.lifecycle.recall_orders import (
     RecallSelector,
     approve_recall,
@@ -41,6 +41,7 @@ from registry.lifecycle.recall_orders import (
     statements_meant,
 )
 from registry.models import ApiKey, Official, RecallOrder, transaction
+from registry.models.official import Permission
 from registry.models.recall import RecallReason, RecallState
 from registry.protocol.intervals import utc_date
 
@@ -55,7 +56,7 @@ STATES = {
 }
 
 pages = Blueprint("recalls", __name__, url_prefix="/portal/recalls")
-pages.before_request(require_official)
+pages.before_request(require(Permission.RECALL, Permission.APPROVE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def find() -> ResponseReturnValue:
     """From a statement's number to the form for it."""
     form = NumberForm()
     if form.validate():
-        if statement_of(db.session(), form.number.data, this_face().authority_id) is not None:
+        if statement_of(db.session(), form.number.data, g.official.authority_id) is not None:
             return redirect(url_for("recalls.ask", statement=form.number.data), 303)
         form.number.errors = [_("There is no statement with this number: compare it with your record.")]
     return _overview(form), 400
@@ -94,12 +95,14 @@ def find() -> ResponseReturnValue:
 @pages.get("/ask/<statement>")
 def ask(statement: str) -> ResponseReturnValue:
     """The form for one statement."""
+    demand(Permission.RECALL)
     return _ask_page(statement, RecallForm())
 
 
 @pages.post("/ask/<statement>")
 def asked(statement: str) -> ResponseReturnValue:
     """Put the order on record, or the form again with what to mend."""
+    demand(Permission.RECALL)
     face, form, session = this_face(), RecallForm(), db.session()
     if not form.validate():
         return _ask_page(statement, form), 400
@@ -110,7 +113,7 @@ def asked(statement: str) -> ResponseReturnValue:
                 session,
                 RecallSelector(authorization_id=statement),
                 RecallReason(form.reason.data),
-                authority_id=face.authority_id,
+                authority_id=g.official.authority_id,
                 asked_by=g.official.official_id,
                 now=face.clock(),
             )
@@ -129,6 +132,7 @@ def order(order_id: str) -> ResponseReturnValue:
 @pages.post("/<order_id>/approve")
 def approve(order_id: str) -> ResponseReturnValue:
     """Open the handles and hand them over."""
+    demand(Permission.APPROVE)
     face, form, session = this_face(), ApprovalForm(), db.session()
     if not form.validate():
         return _order_page(order_id, form), 400
@@ -138,7 +142,7 @@ def approve(order_id: str) -> ResponseReturnValue:
             approve_recall(
                 session,
                 order_id,
-                authority_id=face.authority_id,
+                authority_id=g.official.authority_id,
                 official_id=g.official.official_id,
                 key=face.recall_key,
                 now=face.clock(),
@@ -151,13 +155,14 @@ def approve(order_id: str) -> ResponseReturnValue:
 @pages.post("/<order_id>/refuse")
 def refuse(order_id: str) -> ResponseReturnValue:
     """Nothing is recalled."""
+    demand(Permission.APPROVE)
     face, session = this_face(), db.session()
     try:
         with transaction(session):
             refuse_recall(
                 session,
                 order_id,
-                authority_id=face.authority_id,
+                authority_id=g.official.authority_id,
                 official_id=g.official.official_id,
                 now=face.clock(),
             )
@@ -168,7 +173,7 @@ def refuse(order_id: str) -> ResponseReturnValue:
 
 def _overview(form: NumberForm) -> str:
     face, session = this_face(), db.session()
-    orders = recall_orders(session, face.authority_id, most=LISTED_ORDERS)
+    orders = recall_orders(session, g.official.authority_id, most=LISTED_ORDERS)
     names = _names(session)
     since = utc_date(face.clock()) - timedelta(days=LISTED_DAYS)
     return render_template(
@@ -183,7 +188,7 @@ def _overview(form: NumberForm) -> str:
 
 
 def _ask_page(statement: str, form: RecallForm) -> str:
-    found = statement_of(db.session(), statement, this_face().authority_id)
+    found = statement_of(db.session(), statement, g.official.authority_id)
     if found is None:
         abort(404)
     return render_template(
@@ -193,7 +198,7 @@ def _ask_page(statement: str, form: RecallForm) -> str:
 
 def _order_page(order_id: str, form: ApprovalForm) -> str:
     session = db.session()
-    found = recall_order(session, order_id, this_face().authority_id)
+    found = recall_order(session, order_id, g.official.authority_id)
     if found is None:
         abort(404)
     return render_template("portal/recall.html", shown=_shown(session, found, _names(session)), form=form)
@@ -201,7 +206,7 @@ def _order_page(order_id: str, form: ApprovalForm) -> str:
 
 def _names(session: Session) -> Mapping[str, str]:
     """Officials' names, by id: of one authority, so never many."""
-    wanted = select(Official.id, Official.name).where(Official.authority_id == this_face().authority_id)
+    wanted = select(Official.id, Official.name).where(Official.authority_id == g.official.authority_id)
     return {row.id: row.name for row in session.execute(wanted)}
 
 
@@ -217,7 +222,7 @@ def _shown(session: Session, order: RecallOrder, names: Mapping[str, str]) -> Sh
         decided_by=names.get(order.decided_by, order.decided_by) if order.decided_by else None,
         statements=statements_meant(session, order),
         is_mine=order.asked_by == g.official.official_id,
-        may_decide=may_decide(order, g.official.official_id),
+        may_decide=Permission.APPROVE in g.official.permissions and may_decide(order, g.official.official_id),
     )
 
 

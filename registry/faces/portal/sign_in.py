@@ -1,12 +1,14 @@
 """Officials' way in: by a one-time link, for a shift, and out again."""
 
-from flask import g, render_template
+from collections.abc import Callable
+
+from flask import abort, g, render_template
 from flask.typing import ResponseReturnValue
 
 from registry.faces.database import db
 from registry.faces.pages.sign_in import Entrance
 from registry.faces.portal.settings import this_face
-from registry.models.official import Role
+from registry.models.official import Permission, Role
 
 ENTRANCE = Entrance(
     face="portal",
@@ -18,9 +20,24 @@ ENTRANCE = Entrance(
 pages = ENTRANCE.pages(__name__)
 
 
-def require_official() -> ResponseReturnValue | None:
-    """Before a request: put who is signed in into `g.official`, or answer how to come in."""
-    g.official = ENTRANCE.signed_in()
-    if g.official is None:
-        return render_template("portal/signed_out.html", by_choice=False), 403
-    return None
+def require(*permissions: Permission) -> Callable[[], ResponseReturnValue | None]:
+    """What goes before each request of a blueprint: puts who is signed in into `g.official`.
+
+    Answers instead how to come in, or, for whoever has none of the permissions, that they may not do this.
+    """
+
+    def check() -> ResponseReturnValue | None:
+        g.official = ENTRANCE.signed_in()
+        if g.official is None:
+            return render_template("portal/signed_out.html", by_choice=False), 403
+        if g.official.permissions.isdisjoint(permissions):
+            abort(403)
+        return None
+
+    return check
+
+
+def demand(permission: Permission) -> None:
+    """For a view of a blueprint that more may see: ends the request for whoever lacks the permission."""
+    if permission not in g.official.permissions:
+        abort(403)
