@@ -102,12 +102,10 @@ class Walk(Visit):
 
     def complete(self, served: Served, person_language: str) -> None:
         """Fill in the whole form."""
-        self.page.locator("[name=report_type][value=confirmed]").check()
         yesterday = utc_date(served.clock()) - timedelta(days=1)
-        self.page.locator("#test_date").fill(yesterday.isoformat())
+        self.page.locator(f"[name=tested][value='{yesterday.isoformat()}']").check()
         self.page.locator(f"[name=consent_language][value={person_language}]").check()
         self.page.locator("[name=consent_channel][value=phone]").check()
-        self.page.locator("#agreed").check()
 
     def submit(self) -> None:
         """Send the form."""
@@ -133,6 +131,7 @@ def test_every_page_is_accessible_and_fits(served: Served, chromium: Browser, la
     assert page.locator("html").get_attribute("lang") == language
     walk.look("2-form")
 
+    page.locator("[name=tested][value=other]").check()
     page.locator("#test_date").fill("2026-01-01")
     walk.submit()
     expect(page.get_by_role("alert")).to_be_focused()
@@ -169,6 +168,19 @@ def test_every_page_is_accessible_and_fits(served: Served, chromium: Browser, la
     assert not any(code in url for url in walk.requested)
 
 
+def test_from_the_sign_in_page_to_the_spoken_code_in_four_actions(served: Served, chromium: Browser) -> None:
+    walk = walk_of(chromium, "en", "four-actions")
+    page = walk.page
+    page.goto(served.link())
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_label("Yes, tested today").check()
+    page.get_by_label("Yes, by phone").check()
+    page.get_by_role("button", name="Create the code").click()
+    assert is_well_formed(re.sub(r"\D", "", page.locator(".code").inner_text()))
+    expect(page.get_by_text("Please read the code back to me.")).to_be_visible()
+    assert walk.objections == []
+
+
 def test_an_official_needs_no_mouse_and_no_script(served: Served, chromium: Browser) -> None:
     context = chromium.new_context(locale="en-GB", java_script_enabled=False)
     page = context.new_page()
@@ -185,27 +197,24 @@ def test_an_official_needs_no_mouse_and_no_script(served: Served, chromium: Brow
     page.get_by_role("link", name="Skip to the content").press("Enter")
     expect(page.locator("main")).to_be_focused()
     page.keyboard.press("Tab")
-    expect(page.get_by_label("Confirmed by test")).to_be_focused()
-    page.keyboard.press("Space")
-    expect(page.get_by_label("Confirmed by test")).to_be_checked()
+    expect(page.get_by_label("Yes, tested today")).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    expect(page.get_by_label("Yes, tested yesterday")).to_be_checked()
     page.keyboard.press("Tab")
-    expect(page.get_by_label("Day of the test")).to_be_focused()
+    expect(page.get_by_label("Day of the first symptoms")).to_be_focused()
     page.keyboard.type("06062026")  # whichever of day and month this browser asks for first
-    expect(page.get_by_label("Day of the test")).to_have_value("2026-06-06")
+    expect(page.get_by_label("Day of the first symptoms")).to_have_value("2026-06-06")
     languages = page.get_by_role("group", name="Language of the person")
     for _ in range(12):  # a date field has several stops, and how many is the browser's affair
         if languages.locator(":focus").count():
             break
         page.keyboard.press("Tab")
-    page.keyboard.press("ArrowDown")
     expect(languages.get_by_label("English")).to_be_checked()
     expect(page.locator(".consent-en")).to_be_visible()
     expect(page.locator(".consent-zh")).to_be_hidden()
     page.keyboard.press("Tab")
     page.keyboard.press("Space")
-    expect(page.get_by_label("In person")).to_be_checked()
-    page.keyboard.press("Tab")
-    page.keyboard.press("Space")
+    expect(page.get_by_label("Yes, in person")).to_be_checked()
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Create the code")).to_be_focused()
     page.keyboard.press("Enter")
@@ -221,14 +230,15 @@ def test_an_error_leads_to_its_field_and_what_was_entered_is_still_there(
     walk = walk_of(chromium, "en", "errors")
     walk.sign_in(served)
     walk.complete(served, "en")
-    walk.page.locator("#agreed").uncheck()
+    walk.page.locator("[name=tested][value=other]").check()
+    walk.page.locator("[name=report_type][value=likely]").check()
     walk.submit()
     walk.page.get_by_role("alert").get_by_role("link").click()
-    expect(walk.page.locator("#agreed")).to_be_focused()
-    expect(walk.page.locator("#agreed")).to_have_accessible_description(re.compile("ask, then tick"))
-    expect(walk.page.locator("#test_date")).to_have_value("2026-06-14")
+    expect(walk.page.locator("#test_date")).to_be_focused()
+    expect(walk.page.locator("#test_date")).to_have_accessible_description(re.compile("Give the day of"))
+    expect(walk.page.locator("[name=report_type][value=likely]")).to_be_checked()
     expect(walk.page.locator("[name=consent_channel][value=phone]")).to_be_checked()
-    walk.page.locator("#agreed").check()
+    walk.page.locator("#onset_date").fill("2026-06-14")
     walk.submit()
     expect(walk.page.locator(".code")).to_be_visible()
 

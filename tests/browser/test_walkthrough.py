@@ -19,7 +19,6 @@ from tests.browser.visit import Visit
 from tests.running import Running
 
 ROOT = Path(__file__).parent.parent.parent
-YESTERDAY_SECONDS = 86_400
 
 
 def commands_of_the_readme() -> list[str]:
@@ -64,12 +63,10 @@ def a_code_from_the_portal(desk: Desk, chromium: Browser) -> str:
     page.set_default_timeout(30_000)
     page.goto(desk.registry.first_run["portal_sign_in_url"])
     page.get_by_role("main").get_by_role("button").click()
-    page.locator("[name=report_type][value=confirmed]").check()
-    day = time.strftime("%Y-%m-%d", time.gmtime(time.time() - YESTERDAY_SECONDS))
-    page.locator("#test_date").fill(day)
+    # The second of the answers: tested yesterday.
+    page.locator("[name=tested]").nth(1).check()
     page.locator("[name=consent_language][value=en]").check()
     page.locator("[name=consent_channel][value=phone]").check()
-    page.locator("#agreed").check()
     page.locator("main form button[type=submit]").click()
     return " ".join(page.locator(".code").inner_text().split())
 

@@ -3,14 +3,25 @@
 The same form sent twice makes one code and leads to its page again, which says so.
 """
 
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from babel.dates import format_skeleton
 from flask import Blueprint, g, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
 
 from registry.errors import Refusal, RefusalCode
 from registry.faces.database import db
-from registry.faces.pages.language import LANGUAGES
+from registry.faces.pages.language import LANGUAGES, page_language
 from registry.faces.portal.consent import CONSENT_LANGUAGES, current_texts
-from registry.faces.portal.forms import CHANNELS, REPORT_TYPES, AuthorizationForm
+from registry.faces.portal.forms import (
+    AGREEMENTS,
+    NO_RESULT,
+    OTHER_DAY,
+    REPORT_TYPES,
+    AuthorizationForm,
+)
 from registry.faces.portal.settings import this_face
 from registry.faces.portal.sign_in import require
 from registry.lifecycle.at_hand import keep_at_hand, own_code
@@ -52,7 +63,7 @@ def _authorize(form: AuthorizationForm) -> str:
         issued = authorize(
             session,
             Statement(
-                report_type=form.report_type.data,
+                report_type=str(form.report_type.data),
                 test_date=form.test_date.data,
                 onset_date=form.onset_date.data,
                 official_id=g.official.official_id,
@@ -86,7 +97,22 @@ def _made_before(handle: str, refusal: Refusal) -> str:
 
 def _form() -> AuthorizationForm:
     face = this_face()
-    return AuthorizationForm(date_limits(face.policy, face.clock()))
+    now = face.clock()
+    today = datetime.fromtimestamp(now, ZoneInfo(face.time_zone)).date()
+    return AuthorizationForm(date_limits(face.policy, now), today)
+
+
+def _test_days(form: AuthorizationForm) -> dict[str, str]:
+    """The answers to the first question, with the days in words."""
+    names = (_("Yes, tested today"), _("Yes, tested yesterday"), _("Yes, tested the day before"))
+    days = {
+        day.isoformat(): f"{name} ({format_skeleton('MMMEd', day, locale=page_language())})"
+        for name, day in zip(names, form.days, strict=True)
+    }
+    return days | {
+        OTHER_DAY: _("Yes, on another day, or by a clinician's diagnosis"),
+        NO_RESULT: _("No, or not yet"),
+    }
 
 
 def _form_page(form: AuthorizationForm) -> str:
@@ -94,7 +120,8 @@ def _form_page(form: AuthorizationForm) -> str:
         "portal/statement.html",
         form=form,
         report_types=REPORT_TYPES,
-        channels=CHANNELS,
+        test_days=_test_days(form),
+        agreements=AGREEMENTS,
         person_languages={language: LANGUAGES[language] for language in CONSENT_LANGUAGES},
         consent_texts=current_texts(),
     )

@@ -4,7 +4,7 @@ Nothing names the person.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import ClassVar
 from uuid import uuid4
 
@@ -14,12 +14,21 @@ from flask_wtf import FlaskForm
 from wtforms import BooleanField, DateField, Field, HiddenField, StringField
 from wtforms.validators import AnyOf, DataRequired, Optional, ValidationError
 
+from registry.faces.pages.language import page_language
 from registry.faces.portal.consent import CONSENT_LANGUAGES, CONSENT_VERSION
 
 REPORT_TYPES = {"confirmed": lazy("Confirmed by test"), "likely": lazy("Clinical diagnosis")}
 TICKED = "y"
 CHANNELS = {"in-person": lazy("In person"), "phone": lazy("By phone"), "writing": lazy("In writing")}
-
+AGREEMENTS = {
+    "in-person": lazy("Yes, in person"),
+    "phone": lazy("Yes, by phone"),
+    "writing": lazy("Yes, in writing"),
+    "no": lazy("No, or not yet"),
+}
+"""Answers to the second question: the channels by which somebody agrees, and that they do not."""
+OTHER_DAY, NO_RESULT = "other", "no"
+_DAYS_OFFERED = 3
 
 REASONS = {
     "mistake": lazy("The statement was a mistake"),
@@ -47,6 +56,14 @@ class TickField(BooleanField):  # type: ignore[misc]  # nor for this
         self.data = list(valuelist) == [TICKED]
 
 
+class ChosenField(StringField):  # type: ignore[misc]  # nor for this
+    """One of several answers; its default is only what an empty form shows. What did not come in is none."""
+
+    def process_formdata(self, valuelist: Sequence[str]) -> None:
+        """Take the answer in."""
+        self.data = valuelist[0] if valuelist else None
+
+
 class PortalForm(FlaskForm):  # type: ignore[misc]  # nor does Flask-WTF
     """A form that says what must be mended. `elements` are the ids of its fields' first elements."""
 
@@ -62,61 +79,83 @@ class PortalForm(FlaskForm):  # type: ignore[misc]  # nor does Flask-WTF
 
 
 class AuthorizationForm(PortalForm):
-    """What an official states. `limits` are the earliest and the latest day that may be named."""
+    """What an official states. `limits` are the earliest and the latest day that may be named, `today` is the
+    day by the clock on the wall.
+
+    Two questions decide whether there is a code: is there a positive result, does the person agree. An answer
+    to the first names the day at once, an answer to the second the way in which they agreed.
+    """
 
     elements = {  # noqa: RUF012  # declared with its type above
+        "tested": "tested-0",
         "report_type": "report_type-0",
         "test_date": "test_date",
         "onset_date": "onset_date",
         "consent_language": "consent_language-0",
         "consent_channel": "consent_channel-0",
-        "agreed": "agreed",
     }
     once = HiddenField(default=lambda: str(uuid4()))
     """Becomes the code's handle: the same form sent twice cannot make two codes."""
-    report_type = StringField(
+    tested = ChosenField(lazy("Is there a positive result?"))
+    """A day of the last three as YYYY-MM-DD, another day, or that there is no such result."""
+    report_type = ChosenField(
         lazy("How do you know?"),
+        default="confirmed",
         validators=[AnyOf(REPORT_TYPES, lazy("Choose how the result was found."))],
     )
     test_date = DayField(lazy("Day of the test"), validators=[Optional()])
     onset_date = DayField(lazy("Day of the first symptoms"), validators=[Optional()])
     consent_version = HiddenField(default=CONSENT_VERSION)
-    consent_language = StringField(
+    consent_language = ChosenField(
         lazy("Language of the person"),
+        default=page_language,
         validators=[
             AnyOf(CONSENT_LANGUAGES, lazy("Choose the language in which the person was given the text."))
         ],
     )
     consent_channel = StringField(
-        lazy("How did the person agree?"),
-        validators=[AnyOf(CHANNELS, lazy("Choose how the person agreed."))],
-    )
-    agreed = TickField(
-        lazy("The person was given this text and agreed to it"),
-        validators=[
-            DataRequired(lazy("Without the person's agreement there is no code: ask, then tick the box."))
-        ],
+        lazy("Was the person given this text, and do they agree?"),
+        validators=[AnyOf(AGREEMENTS, lazy("Choose how the person agreed."))],
     )
 
-    def __init__(self, limits: tuple[date, date]) -> None:
+    def __init__(self, limits: tuple[date, date], today: date) -> None:
         super().__init__()
         self.earliest, self.latest = limits
+        self.days = [today - timedelta(days=ago) for ago in range(_DAYS_OFFERED)]
+        for day in self.days:
+            if day.isoformat() == self.tested.data:
+                # What may stand in the field for another day, which does not show then, is not meant.
+                self.test_date.process(None, day)
 
     def validate(self, extra_validators: object = None) -> bool:
         """Whether it all holds; if not, each field's `errors` say what to do."""
         sound = super().validate(extra_validators)
         dates = (self.test_date, self.onset_date)
-        if not any(field.data or field.errors for field in dates):
+        if self.tested.data == OTHER_DAY and not any(field.data or field.errors for field in dates):
             self.test_date.errors = [_("Give the day of the test, or the day of the first symptoms.")]
             sound = False
         if self.consent_version.data != CONSENT_VERSION:
-            self.agreed.errors = [
-                _("The text has changed since this page was opened: read it again, then tick.")
+            self.consent_channel.errors = [
+                _("The text has changed since this page was opened: read it again, then answer.")
             ]
-            self.agreed.data = False
+            self.consent_channel.data = None
             self.consent_version.data = CONSENT_VERSION
             sound = False
         return bool(sound)
+
+    def validate_tested(self, field: Field) -> None:
+        """One of the answers, and not that there is no result."""
+        if field.data == NO_RESULT:
+            raise ValidationError(_("Without a positive result there is no code. Nothing was recorded."))
+        if field.data == OTHER_DAY:
+            return
+        if field.data not in map(date.isoformat, self.days):
+            raise ValidationError(_("Choose when the person was tested."))
+
+    def validate_consent_channel(self, field: Field) -> None:
+        """Whoever does not agree gets no code."""
+        if field.data not in CHANNELS and field.data in AGREEMENTS:
+            raise ValidationError(_("Without the person's agreement there is no code. Nothing was recorded."))
 
     def validate_test_date(self, field: Field) -> None:
         """The day must be possible."""

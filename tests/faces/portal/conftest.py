@@ -21,12 +21,12 @@ AUTHORITY = "org.example.health"
 ADDRESS = "https://keys.health.example"
 TODAY = date(2026, 6, 15)
 COMPLETE = {
+    "tested": "other",
     "report_type": "confirmed",
     "test_date": "2026-06-14",
     "onset_date": "",
     "consent_language": "zh",
     "consent_channel": "phone",
-    "agreed": "y",
 }
 
 

@@ -111,6 +111,21 @@ def test_a_form_that_somebody_else_sent_before_makes_nothing(portal: Portal) -> 
     the_code(portal)
 
 
+@pytest.mark.parametrize(("hour", "days"), [(1, ("15", "14", "13")), (17, ("16", "15", "14"))])
+def test_the_last_three_days_on_the_wall_are_answers_by_themselves(
+    portal: Portal, hour: int, days: tuple[str, ...]
+) -> None:
+    # The clock on the wall is Shanghai's, eight hours ahead of UTC.
+    portal.clock.advance((hour - 12) * 3600)
+    browser = portal.signed_in()
+    offered = re.findall(r'name="tested" value="2026-06-(\d\d)"', browser.get("/portal/").text)
+    assert tuple(offered) == days
+    for day in days:
+        chosen = fill_in(browser, tested=f"2026-06-{day}", test_date="2026-01-01")
+        assert hand_over(browser, chosen).status_code == 200
+    assert {row.test_date.day for row in portal.rows(VerificationCode)} == {int(day) for day in days}
+
+
 def test_two_opened_forms_make_two_codes(portal: Portal) -> None:
     browser = portal.signed_in()
     first, second = fill_in(browser), fill_in(browser)
@@ -131,11 +146,12 @@ def test_two_opened_forms_make_two_codes(portal: Portal) -> None:
         ({"consent_language": "absent"}, "consent_language-0", "Choose the language"),
         ({"consent_language": "tlh"}, "consent_language-0", "Choose the language"),
         ({"consent_channel": "absent"}, "consent_channel-0", "Choose how the person agreed"),
-        ({"agreed": "absent"}, "agreed", "ask, then tick"),
-        ({"agreed": ""}, "agreed", "ask, then tick"),
-        ({"agreed": "false"}, "agreed", "ask, then tick"),
-        ({"agreed": "n"}, "agreed", "ask, then tick"),
-        ({"consent_version": "2020-01"}, "agreed", "The text has changed"),
+        ({"consent_channel": ""}, "consent_channel-0", "Choose how the person agreed"),
+        ({"consent_channel": "no"}, "consent_channel-0", "agreement there is no code"),
+        ({"consent_version": "2020-01"}, "consent_channel-0", "The text has changed"),
+        ({"tested": "absent"}, "tested-0", "Choose when the person was tested"),
+        ({"tested": "2026-06-12"}, "tested-0", "Choose when the person was tested"),
+        ({"tested": "no"}, "tested-0", "Without a positive result"),
     ],
 )
 def test_wrong_input_says_what_to_do_and_stores_nothing(
@@ -163,7 +179,6 @@ def test_a_form_that_comes_back_keeps_what_was_entered_and_can_be_mended(portal:
     assert re.search(r'name="test_date" value="2026-06-14"', page.text)
     assert re.search(r'name="onset_date" value="2026-06-13"', page.text)
     assert re.search(r'name="consent_language" value="zh"[^>]* checked', page.text)
-    assert re.search(r'name="agreed" value="y"[^>]* checked', page.text)
     assert f'name="once" value="{answers["once"]}"' in page.text
     assert hand_over(browser, answers | {"consent_channel": "writing"}).status_code == 200
 
@@ -172,7 +187,7 @@ def test_a_changed_text_must_be_agreed_to_again(portal: Portal) -> None:
     browser = portal.signed_in()
     page = hand_over(browser, fill_in(browser, consent_version="2020-01"))
     assert 'name="consent_version" value="2026-11"' in page.text
-    assert not re.search(r'name="agreed" value="y"[^>]* checked', page.text)
+    assert not re.search(r'name="consent_channel" value="phone"[^>]* checked', page.text)
 
 
 @pytest.mark.parametrize(("clock_hour", "day"), [(0, "2026-06-16"), (12, "2026-06-16"), (12, "2026-05-17")])

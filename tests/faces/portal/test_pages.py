@@ -86,7 +86,7 @@ def test_the_commands_that_the_portal_suggests_stand_in_the_readme(portal: Porta
 
 def test_before_a_change_of_language_empties_the_form_the_page_says_so(portal: Portal) -> None:
     browser = portal.signed_in()
-    answers = fill_in(browser, agreed="absent")
+    answers = fill_in(browser, consent_channel="absent")
     for page in (browser.get("/portal/"), hand_over(browser, answers)):
         assert "Switching empties the form." in page.text[: page.text.index("</nav>")]
     assert "Switching" not in browser.get("/portal/signed-out").text
@@ -117,7 +117,7 @@ def test_every_page_of_a_demonstration_says_so(portal: Portal, language: str) ->
     answers = fill_in(browser)
     pages = [
         browser.get("/portal/"),
-        hand_over(browser, answers | {"agreed": ""} | {"report_type": ""}),
+        hand_over(browser, answers | {"consent_channel": ""} | {"report_type": ""}),
         hand_over(browser, answers),
         hand_over(browser, answers),
         browser.get(portal.link()),

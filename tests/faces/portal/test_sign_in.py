@@ -35,7 +35,7 @@ def test_a_sign_in_and_a_code_are_on_record_in_the_authoritys_chain_and_a_spent_
     browser.post(link, data=form)
     browser.post(link, data=form)
     assert hand_over(browser, fill_in(browser)).status_code == 200
-    assert hand_over(browser, fill_in(browser, agreed="absent")).status_code == 400
+    assert hand_over(browser, fill_in(browser, consent_channel="absent")).status_code == 400
     rows = acts_of(portal.session, AUTHORITY)
     check_chain(rows)
     acts = [decode_act(row.content) for row in rows]
