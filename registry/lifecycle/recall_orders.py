@@ -182,6 +182,18 @@ def statement_of(session: Session, authorization_id: str, authority_id: str) -> 
     return session.scalar(select(Authorization).filter_by(id=authorization_id, authority_id=authority_id))
 
 
+def outside_issuers(session: Session, authority_id: str) -> list[str]:
+    """Every outside issuer of whom the authority has a statement, in order."""
+    return list(
+        session.scalars(
+            select(Authorization.external_issuer_id)
+            .where(Authorization.authority_id == authority_id, Authorization.external_issuer_id.is_not(None))
+            .distinct()
+            .order_by(Authorization.external_issuer_id)
+        )
+    )
+
+
 def own_statements(session: Session, official_id: str, since: date) -> Sequence[Authorization]:
     """What the official stated on `since` (UTC) or later, the newest day first."""
     return session.scalars(

@@ -3,7 +3,7 @@
 Nothing names the person.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, timedelta
 from typing import ClassVar
 from uuid import uuid4
@@ -188,6 +188,44 @@ class RecallForm(PortalForm):
         validators=[AnyOf(REASONS, lazy("Choose why it is recalled."))],
     )
     known = TickField(KNOWN, validators=[DataRequired(lazy("Read what a recall does, then tick the box."))])
+
+
+class RecallOfManyForm(RecallForm):
+    """Whose statements are recalled, and of which days. `whose` holds what may be chosen."""
+
+    elements = {  # noqa: RUF012  # declared with its type above
+        "whose": "whose",
+        "first": "first",
+        "last": "last",
+        **RecallForm.elements,
+    }
+    whose = ChosenField(lazy("Whose statements?"))
+    first = DayField(lazy("First day (UTC)"), validators=[Optional()])
+    last = DayField(lazy("Last day (UTC)"), validators=[Optional()])
+
+    def __init__(self, whose: Collection[str], today: date) -> None:
+        super().__init__()
+        self.may_be_chosen, self.today = whose, today
+
+    def validate_whose(self, field: Field) -> None:
+        """One of those who stated something here."""
+        if field.data not in self.may_be_chosen:
+            raise ValidationError(_("Choose whose statements are recalled."))
+
+    def validate(self, extra_validators: object = None) -> bool:
+        """Whether it all holds; if not, each field's `errors` say what to do."""
+        sound = super().validate(extra_validators)
+        for day in (self.first, self.last):
+            if not day.data and not day.errors:
+                day.errors = [_("Give the day.")]
+                sound = False
+        if self.first.data and self.last.data and self.last.data < self.first.data:
+            self.last.errors = [_("The last day is before the first: correct one of the two.")]
+            sound = False
+        if self.first.data and self.first.data > self.today:
+            self.first.errors = [_("This day is in the future: correct the date.")]
+            sound = False
+        return bool(sound)
 
 
 class ApprovalForm(PortalForm):

@@ -184,6 +184,7 @@ def _overview(form: NumberForm) -> str:
         report_types=REPORT_TYPES,
         channels=CHANNELS,
         listed_days=LISTED_DAYS,
+        may_ask=Permission.RECALL in g.official.permissions,
     )
 
 
