@@ -5,6 +5,7 @@ from arguments, and never printed.
 """
 
 import json
+import secrets
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from registry.client.phone import NEAR_RSSI
 from registry.client.receipts import receipt_members
 from registry.client.texts import PHONE_TEXTS, UPLOAD_TEXTS, Language, refusal_advice
 from registry.errors import FetchFailed
+from registry.protocol.codes import group, new_code
 
 DEFAULT_MINUTES = 30
 MAX_ADVERTISED_MINUTES = 24 * 60
@@ -175,6 +177,20 @@ def upload(
         except FetchFailed as failed:
             raise click.ClickException(f"{failed}\n{texts['again']}") from failed
         show_receipt(receipt, texts)
+
+
+@phone.command("code")
+@language_option
+@with_surroundings
+def show_code(surroundings: Surroundings, language: Language | None) -> None:
+    """Make a code on this phone, for a health official to make it good.
+
+    Show it or read it out. Once the official has entered it, `upload` with this code goes on; it is kept
+    nowhere but on the screen.
+    """
+    made = new_code(secrets.randbelow)
+    click.echo(" ".join(group(made)))
+    click.echo(UPLOAD_TEXTS[language or surroundings.language]["show_code"])
 
 
 def _ask_for_code(texts: Mapping[str, str]) -> str:

@@ -61,6 +61,8 @@ class OwnCode:
     """Whether a phone had used it when claims were told last."""
     longest: int
     """By when it ends however often it is extended."""
+    phone_made: bool
+    """Whether the person's phone shows it, so that nobody has to read it out."""
 
     def is_over(self, now: float) -> bool:
         """Whether it can no longer be used, as far as its issuer is told."""
@@ -112,14 +114,14 @@ def own_codes(session: Session, *, official_id: str, authority_id: str) -> Seque
 def extend_code(
     session: Session, uuid: str, *, official_id: str, authority_id: str, policy: IssuingPolicy, now: float
 ) -> int:
-    """Let a code live as long from now as a new one, but not past `MOST_CODE_DAYS`; its expiry.
+    """Let a code live as long from now as a new one of its kind, but not past `MOST_CODE_DAYS`; its expiry.
 
     It never ends sooner than before. If it ends later, the act is appended to the authority's chain. Refuses
     with `code_not_found`, and with `code_expired` if it is over: what has ended cannot be brought back.
     """
     row = _not_over(session, uuid, official_id, authority_id, now)
     longest = _longest(session.get_one(Authorization, row.authorization_id))
-    wanted = min(rounded_expiry(now, policy.code_life_seconds), longest)
+    wanted = min(rounded_expiry(now, policy.life_of_code(row.phone_made)), longest)
     if wanted > row.expires_at:
         _end_at(session, row, wanted, ActKind.CODE_EXTENDED, official_id, now)
     return row.expires_at
@@ -183,7 +185,9 @@ def tell_claims(session: Session, now: float) -> bool:
 
 
 def _own(row: VerificationCode, authorization: Authorization) -> OwnCode:
-    return OwnCode(row.uuid, authorization, row.expires_at, row.claim_told, _longest(authorization))
+    return OwnCode(
+        row.uuid, authorization, row.expires_at, row.claim_told, _longest(authorization), row.phone_made
+    )
 
 
 def _longest(authorization: Authorization) -> int:

@@ -30,6 +30,8 @@ from registry.protocol.intervals import utc_date
 
 EXPIRY_GRAIN_SECONDS = 900
 ISSUABLE_REPORT_TYPES = frozenset({"confirmed", "likely", "negative"})
+ACTIVE_SECONDS = 1800
+"""How long a code lives that a phone has made, once an official has activated it."""
 CALENDAR_SLACK = timedelta(days=1)
 """An official's calendar may be a day ahead of or behind UTC, and no client's offset is to be trusted."""
 
@@ -48,6 +50,10 @@ class IssuingPolicy:
     token_life_seconds: int = 86_400
     certificate_life_seconds: int = 900
     token_issuer: str = "exposure-registry"  # noqa: S105  # an issuer's name, not a secret
+
+    def life_of_code(self, phone_made: bool) -> int:
+        """Seconds that a code lives from now, when it is issued or extended."""
+        return min(self.code_life_seconds, ACTIVE_SECONDS) if phone_made else self.code_life_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +105,20 @@ def authorize(
     lookup_key: bytes,
     policy: IssuingPolicy,
     now: float,
+    phone_code: str | None = None,
     random_below: Callable[[int], int] = secrets.randbelow,
 ) -> IssuedCode:
     """Record the statement and make its code; the caller's transaction makes both durable, or neither.
 
     It ends soon after this: the act is appended to the authority's chain, whose head stays locked.
 
+    `phone_code` is a code that the person's phone has made: then none is drawn, and it is good for half an
+    hour alone, for the phone waits for it.
+
     Refuses with `invalid_test_type`, `unsupported_test_type` (self-reports are not issued here),
     `missing_date` (no date at all), `invalid_date`, `uuid_already_exists`, `unparsable_request` (a handle
     that is no UUID, an issuer's name that is too long) and `bad_request` (an official's statement without
-    the person's agreement).
+    the person's agreement), `code_invalid` (a phone's code that is taken).
     """
     check_statement(statement, policy=policy, now=now)
     handle = _handle_of(statement)
@@ -127,10 +137,10 @@ def authorize(
     )
     session.add(authorization)
     session.flush()
-    expires_at = rounded_expiry(now, policy.code_life_seconds)
-    for _ in range(_CODE_ATTEMPTS):
+    expires_at = rounded_expiry(now, policy.life_of_code(phone_code is not None))
+    for _ in range(_CODE_ATTEMPTS if phone_code is None else 1):
         # Of 130 bits no second draw is to be expected, and none is made.
-        code, link_code = new_code(random_below), new_link_code(secrets.randbelow)
+        code, link_code = phone_code or new_code(random_below), new_link_code(secrets.randbelow)
         row = VerificationCode(
             uuid=handle,
             authorization_id=authorization.id,
@@ -141,6 +151,7 @@ def authorize(
             test_date=statement.test_date,
             onset_date=statement.onset_date,
             expires_at=expires_at,
+            phone_made=phone_code is not None,
         )
         if _stored(session, row):
             count_one(session, CountKind.ISSUED, now)
@@ -151,6 +162,8 @@ def authorize(
             )
             record_of_code(session, ActKind.CODE_ISSUED, authority_id, actor, authorization.id, now)
             return IssuedCode(handle, code, link_code, expires_at, authorization.id)
+    if phone_code is not None:
+        raise Refusal(RefusalCode.CODE_INVALID, "this code is taken: let the phone make another one")
     raise RuntimeError("the source of randomness repeats itself: no fresh code in several attempts")
 
 

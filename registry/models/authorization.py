@@ -75,6 +75,8 @@ class VerificationCode(IssuingBase):
     onset_date: Mapped[date | None] = mapped_column(Date)
     expires_at: Mapped[int] = mapped_column(BigInteger, index=True)
     """Unix seconds, a multiple of 900: rounded up, so that it does not tell when the code was issued."""
+    phone_made: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether the person's phone made the code and an official activated it, for a short while."""
     claimed: Mapped[bool] = mapped_column(default=False)
     claim_told: Mapped[bool] = mapped_column(default=False, server_default=false())
     """Whether its issuer is told that it was claimed: once in a quarter of an hour, all codes at once.

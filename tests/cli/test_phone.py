@@ -19,7 +19,7 @@ from registry.client import Answer, PhoneStore
 from registry.client.failures import NoAnswer
 from registry.client.remembered import KeptReceipt
 from registry.client.texts import CARD_TEXTS, PHONE_TEXTS, UPLOAD_TEXTS
-from registry.protocol.codes import new_code
+from registry.protocol.codes import is_well_formed, new_code
 from registry.protocol.encoding import decode_base64
 from registry.protocol.index import EXPOSURES
 from registry.protocol.trust_note import fingerprint
@@ -128,6 +128,21 @@ def test_a_person_takes_back_what_was_shared(type_in: Type, demo: Simulator) -> 
         assert PHONE_TEXTS["en"][text] in told
     assert demo.acts[-1] == "v1/withdraw"
     assert PHONE_TEXTS["zh"]["withdraw_done"] in type_in("a", "withdraw", "--yes", "--lang", "zh").output
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_phone_makes_a_code_for_an_official_to_make_good(
+    type_in: Type, demo: Simulator, two_phones: None, language: str
+) -> None:
+    said = type_in("a", "code", "--lang", language).output.splitlines()
+    made = said[0].replace(" ", "")
+    assert is_well_formed(made)
+    assert said[1] == UPLOAD_TEXTS[language]["show_code"]
+    assert made != type_in("a", "code").output.splitlines()[0].replace(" ", "")
+    type_in("a", "upload", made, "--yes", expect=1)
+    type_in("a", "upload", "--abandon")
+    demo.codes[made] = "confirmed"
+    type_in("a", "upload", said[0], "--yes")
 
 
 def test_two_phones_that_are_not_staged_meet_today(

@@ -11,7 +11,15 @@ from flask import Flask
 from registry.faces.database import attach
 from registry.faces.pages import guard_forms, make_pages_app
 from registry.faces.pages.language import speak_languages
-from registry.faces.portal import authorizations, codes, recalls, recalls_of_many, sign_in
+from registry.faces.portal import (
+    activations,
+    authorizations,
+    codes,
+    corrections,
+    recalls,
+    recalls_of_many,
+    sign_in,
+)
 from registry.faces.portal.mistakes import show_mistakes_as_pages
 from registry.faces.portal.sections import show_sections
 from registry.faces.portal.settings import PortalFace
@@ -30,7 +38,9 @@ def create_portal_app(face: PortalFace) -> Flask:
     show_sections(app)
     app.register_blueprint(sign_in.pages)
     app.register_blueprint(authorizations.pages)
+    app.register_blueprint(activations.pages)
     app.register_blueprint(codes.pages)
+    app.register_blueprint(corrections.pages)
     app.register_blueprint(recalls.pages)
     app.register_blueprint(recalls_of_many.pages)
 

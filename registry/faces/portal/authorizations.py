@@ -4,6 +4,7 @@ The same form sent twice makes one code and leads to its page again, which says 
 """
 
 from datetime import datetime
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from babel.dates import format_skeleton
@@ -14,7 +15,7 @@ from flask_babel import gettext as _
 from registry.errors import Refusal, RefusalCode
 from registry.faces.database import db
 from registry.faces.pages.language import LANGUAGES, page_language
-from registry.faces.portal.consent import CONSENT_LANGUAGES, current_texts
+from registry.faces.portal.consent import CONSENT_LANGUAGES, texts_of
 from registry.faces.portal.forms import (
     AGREEMENTS,
     NO_RESULT,
@@ -29,6 +30,8 @@ from registry.lifecycle.authorize import Statement, authorize, date_limits
 from registry.models import transaction
 from registry.models.official import Permission
 
+Form = TypeVar("Form", bound=AuthorizationForm)
+
 pages = Blueprint("authorizations", __name__, url_prefix="/portal")
 pages.before_request(require(Permission.ISSUE))
 
@@ -36,27 +39,30 @@ pages.before_request(require(Permission.ISSUE))
 @pages.get("/")
 def statement() -> ResponseReturnValue:
     """The empty form."""
-    return _form_page(_form())
+    return _form_page(new_form(AuthorizationForm))
 
 
 @pages.post("/")
 def hand_over() -> ResponseReturnValue:
     """Record the statement and lead to its code, or show the form again with what to mend."""
-    form = _form()
+    form = new_form(AuthorizationForm)
     if not form.validate():
         return _form_page(form), 400
     try:
-        uuid = _authorize(form)
+        uuid = issue_code(form)
     except Refusal as refusal:
         if refusal.code is not RefusalCode.UUID_ALREADY_EXISTS:
             raise
         # What was changed since is on no record: the page says so.
-        return redirect(url_for("codes.code", uuid=_made_before(form.once.data, refusal), again=1), 303)
+        return lead_to_code_made_before(form, refusal)
     return redirect(url_for("codes.code", uuid=uuid), 303)
 
 
-def _authorize(form: AuthorizationForm) -> str:
-    """Issue the code, and lay it where this session can look at it; its handle."""
+def issue_code(form: AuthorizationForm, phone_code: str | None = None) -> str:
+    """Issue the code, and lay it where this session can look at it; its handle.
+
+    With `phone_code` it is the one that the person's phone has made. Refuses as `authorize` does.
+    """
     face, session = this_face(), db.session()
     with transaction(session):
         # A crash after this commit leaves a code whose page is in the list of the official's own.
@@ -76,9 +82,16 @@ def _authorize(form: AuthorizationForm) -> str:
             lookup_key=face.lookup_key,
             policy=face.policy,
             now=face.clock(),
+            phone_code=phone_code,
         )
-        keep_at_hand(session, issued, g.official.secret, face.clock())
+        if phone_code is None:
+            keep_at_hand(session, issued, g.official.secret, face.clock())
     return issued.uuid
+
+
+def lead_to_code_made_before(form: AuthorizationForm, refusal: Refusal) -> ResponseReturnValue:
+    """To the page of the code that this very form made; for somebody else's it stays refused."""
+    return redirect(url_for("codes.code", uuid=_made_before(form.once.data, refusal), again=1), 303)
 
 
 def _made_before(handle: str, refusal: Refusal) -> str:
@@ -95,14 +108,15 @@ def _made_before(handle: str, refusal: Refusal) -> str:
     return found.uuid
 
 
-def _form() -> AuthorizationForm:
+def new_form(kind: type[Form]) -> Form:
+    """A form with the days that may be named now, filled in by the request under way."""
     face = this_face()
     now = face.clock()
     today = datetime.fromtimestamp(now, ZoneInfo(face.time_zone)).date()
-    return AuthorizationForm(date_limits(face.policy, now), today)
+    return kind(date_limits(face.policy, now), today)
 
 
-def _test_days(form: AuthorizationForm) -> dict[str, str]:
+def test_days(form: AuthorizationForm) -> dict[str, str]:
     """The answers to the first question, with the days in words."""
     names = (_("Yes, tested today"), _("Yes, tested yesterday"), _("Yes, tested the day before"))
     days = {
@@ -110,8 +124,19 @@ def _test_days(form: AuthorizationForm) -> dict[str, str]:
         for name, day in zip(names, form.days, strict=True)
     }
     return days | {
-        OTHER_DAY: _("Yes, on another day, or by a clinician's diagnosis"),
+        OTHER_DAY: _("Yes, tested on another day")
+        if form.report_type.data == "negative"
+        else _("Yes, on another day, or by a clinician's diagnosis"),
         NO_RESULT: _("No, or not yet"),
+    }
+
+
+def consent_choices(form: AuthorizationForm) -> dict[str, object]:
+    """What a form's page shows of the person's agreement: languages, texts and answers."""
+    return {
+        "agreements": AGREEMENTS,
+        "person_languages": {language: LANGUAGES[language] for language in CONSENT_LANGUAGES},
+        "consent_texts": texts_of(form.text_version),
     }
 
 
@@ -120,8 +145,6 @@ def _form_page(form: AuthorizationForm) -> str:
         "portal/statement.html",
         form=form,
         report_types=REPORT_TYPES,
-        test_days=_test_days(form),
-        agreements=AGREEMENTS,
-        person_languages={language: LANGUAGES[language] for language in CONSENT_LANGUAGES},
-        consent_texts=current_texts(),
+        test_days=test_days(form),
+        **consent_choices(form),
     )

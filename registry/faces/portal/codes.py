@@ -5,10 +5,10 @@ the session that issued it. That it was used is told once in a quarter of an hou
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from babel.dates import format_date, get_timezone, get_timezone_name
+from babel.dates import format_date, format_timedelta, get_timezone, get_timezone_name
 from flask import Blueprint, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import force_locale
@@ -21,7 +21,7 @@ from registry.errors import Refusal, RefusalCode
 from registry.faces.database import db
 from registry.faces.pages.language import page_language
 from registry.faces.portal.consent import CONSENT_LANGUAGES
-from registry.faces.portal.forms import CHANNELS, REPORT_TYPES
+from registry.faces.portal.forms import CHANNELS, NAMES_OF_TYPES
 from registry.faces.portal.settings import this_face
 from registry.faces.portal.sign_in import require
 from registry.lifecycle.at_hand import AtHand, OwnCode, end_code, extend_code, look_at, own_code, own_codes
@@ -45,7 +45,7 @@ def overview() -> ResponseReturnValue:
         {
             "uuid": code.uuid,
             "day": code.authorization.stated_on.isoformat(),
-            "report_type": REPORT_TYPES.get(code.authorization.report_type, code.authorization.report_type),
+            "report_type": NAMES_OF_TYPES.get(code.authorization.report_type, code.authorization.report_type),
             "channel": CHANNELS.get(code.authorization.consent_channel or ""),
             "state": _state(code),
             "until": None if code.is_over(face.clock()) else _in_zone(code.expires_at, page_language()),
@@ -62,18 +62,22 @@ def code(uuid: str) -> ResponseReturnValue:
     own, now, language = _own(uuid), this_face().clock(), page_language()
     at_hand = _at_hand(own)
     link = None if at_hand is None else link_of(this_face().address, at_hand.link_code)
-    person_language = own.authorization.consent_language
+    person_language = str(own.authorization.consent_language)
+    if person_language not in CONSENT_LANGUAGES:
+        person_language = language
     return render_template(
         "portal/code.html",
         **_state_of(own, at_hand),
         was_sent_before="again" in request.args,
-        at_hand=None if at_hand is None else _read_out(at_hand.code, own, str(person_language)),
+        at_hand=None if at_hand is None else _read_out(at_hand.code, own, person_language),
         link=link,
         qr=None if link is None else qr_image(link),
         shown_until=None if at_hand is None else _in_zone(at_hand.shown_until, language),
-        person_language=person_language if person_language in CONSENT_LANGUAGES else language,
+        person_language=person_language,
+        said=_said(own, person_language) if own.phone_made else None,
         statement_number=own.authorization.id,
-        hours_longer=None if own.expires_at >= own.longest else this_face().policy.code_life_seconds // 3600,
+        phone_made=own.phone_made,
+        longer=None if own.expires_at >= own.longest else _how_long(own, language),
         expires_utc=_day_and_time(datetime.fromtimestamp(own.expires_at, UTC), language),
         expires_zone=_in_zone(own.expires_at, language),
         now_zone=_in_zone(now, language),
@@ -177,11 +181,32 @@ def _read_out(code: str, own: OwnCode, language: str) -> dict[str, object]:
             "next_taps": [
                 _("Open the app and tap “Enter a code”."),
                 _("Type the 15 digits. Spaces do not matter."),
-                _("Look at what will be shared, day by day."),
-                _("Tap “Share”. Until then nothing leaves your phone."),
+                *_last_taps(own),
             ],
             "good_until": _("The code is good until %(time)s.", time=_in_zone(own.expires_at, language)),
         }
+
+
+def _said(own: OwnCode, language: str) -> list[str]:
+    """What the person is told whose phone shows the code itself."""
+    with force_locale(language):
+        return [_("Tap “Continue” in the app."), *_last_taps(own)]
+
+
+def _last_taps(own: OwnCode) -> list[str]:
+    """What the person taps once the app has the code, in the language in force."""
+    if own.authorization.report_type == "negative":
+        return [_("Tap “Take it back”. Until then the warning stays.")]
+    return [
+        _("Look at what will be shared, day by day."),
+        _("Tap “Share”. Until then nothing leaves your phone."),
+    ]
+
+
+def _how_long(own: OwnCode, language: str) -> str:
+    """For how long it would be good from now, if it were extended: such as 24 hours."""
+    life = this_face().policy.life_of_code(own.phone_made)
+    return str(format_timedelta(timedelta(seconds=life), threshold=2, locale=language))
 
 
 def _in_zone(unix_seconds: float, language: str) -> str:

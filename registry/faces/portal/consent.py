@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 CONSENT_VERSION = "2026-11"
-"""The version in use."""
+"""The version in use, for sharing keys."""
+CORRECTION_VERSION = "correction-2026-12"
+"""The version in use, for taking a warning back after a negative test."""
 CONSENT_LANGUAGES = ("zh", "en")
 
 _FOLDER = Path(__file__).parent / "consent"
@@ -20,6 +22,6 @@ def consent_text(version: str, language: str) -> tuple[str, ...]:
     return tuple(paragraph.strip() for paragraph in text.split("\n\n"))
 
 
-def current_texts() -> Mapping[str, tuple[str, ...]]:
-    """The paragraphs of the version in use, by language."""
-    return {language: consent_text(CONSENT_VERSION, language) for language in CONSENT_LANGUAGES}
+def texts_of(version: str) -> Mapping[str, tuple[str, ...]]:
+    """The paragraphs of a version, by language."""
+    return {language: consent_text(version, language) for language in CONSENT_LANGUAGES}

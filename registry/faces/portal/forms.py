@@ -15,9 +15,12 @@ from wtforms import BooleanField, DateField, Field, HiddenField, StringField
 from wtforms.validators import AnyOf, DataRequired, Optional, ValidationError
 
 from registry.faces.pages.language import page_language
-from registry.faces.portal.consent import CONSENT_LANGUAGES, CONSENT_VERSION
+from registry.faces.portal.consent import CONSENT_LANGUAGES, CONSENT_VERSION, CORRECTION_VERSION
+from registry.protocol.codes import is_well_formed, normalise
 
 REPORT_TYPES = {"confirmed": lazy("Confirmed by test"), "likely": lazy("Clinical diagnosis")}
+NAMES_OF_TYPES = REPORT_TYPES | {"negative": lazy("Negative test after a diagnosis without one")}
+"""Of all that officials can state, on whichever page."""
 TICKED = "y"
 CHANNELS = {"in-person": lazy("In person"), "phone": lazy("By phone"), "writing": lazy("In writing")}
 AGREEMENTS = {
@@ -86,6 +89,7 @@ class AuthorizationForm(PortalForm):
     to the first names the day at once, an answer to the second the way in which they agreed.
     """
 
+    text_version: ClassVar[str] = CONSENT_VERSION
     elements = {  # noqa: RUF012  # declared with its type above
         "tested": "tested-0",
         "report_type": "report_type-0",
@@ -105,7 +109,7 @@ class AuthorizationForm(PortalForm):
     )
     test_date = DayField(lazy("Day of the test"), validators=[Optional()])
     onset_date = DayField(lazy("Day of the first symptoms"), validators=[Optional()])
-    consent_version = HiddenField(default=CONSENT_VERSION)
+    consent_version = HiddenField()
     consent_language = ChosenField(
         lazy("Language of the person"),
         default=page_language,
@@ -121,6 +125,8 @@ class AuthorizationForm(PortalForm):
     def __init__(self, limits: tuple[date, date], today: date) -> None:
         super().__init__()
         self.earliest, self.latest = limits
+        if not self.is_submitted():
+            self.consent_version.data = self.text_version
         self.days = [today - timedelta(days=ago) for ago in range(_DAYS_OFFERED)]
         for day in self.days:
             if day.isoformat() == self.tested.data:
@@ -134,12 +140,12 @@ class AuthorizationForm(PortalForm):
         if self.tested.data == OTHER_DAY and not any(field.data or field.errors for field in dates):
             self.test_date.errors = [_("Give the day of the test, or the day of the first symptoms.")]
             sound = False
-        if self.consent_version.data != CONSENT_VERSION:
+        if self.consent_version.data != self.text_version:
             self.consent_channel.errors = [
                 _("The text has changed since this page was opened: read it again, then answer.")
             ]
             self.consent_channel.data = None
-            self.consent_version.data = CONSENT_VERSION
+            self.consent_version.data = self.text_version
             sound = False
         return bool(sound)
 
@@ -177,6 +183,40 @@ class AuthorizationForm(PortalForm):
                     earliest=self.earliest.isoformat(),
                 )
             )
+
+
+class ActivationForm(AuthorizationForm):
+    """The same, for a code that the person's phone has made and shows."""
+
+    elements = {**AuthorizationForm.elements, "phone_code": "phone_code"}  # noqa: RUF012  # declared above
+    phone_code = StringField(
+        lazy("Code on the person's phone"),
+        filters=[lambda text: normalise(text or "")],
+        validators=[DataRequired(lazy("Type the 15 digits that the person's phone shows."))],
+    )
+
+    def validate_phone_code(self, field: Field) -> None:
+        """Fifteen digits, of which the last one checks the others."""
+        if not is_well_formed(field.data):
+            raise ValidationError(
+                _("A digit is wrong or missing: compare it with the phone, group by group.")
+            )
+
+
+class CorrectionForm(AuthorizationForm):
+    """That a test was negative, for somebody whose warning rested on less than a test."""
+
+    text_version = CORRECTION_VERSION
+    tested = ChosenField(lazy("Is there a negative result?"))
+    report_type = HiddenField(
+        default="negative", validators=[AnyOf(("negative",), lazy("Open this page again."))]
+    )
+
+    def validate_tested(self, field: Field) -> None:
+        """One of the answers, and not that there is no result."""
+        if field.data == NO_RESULT:
+            raise ValidationError(_("Without a negative result there is no code. Nothing was recorded."))
+        super().validate_tested(field)
 
 
 class RecallForm(PortalForm):

@@ -20,8 +20,8 @@ from registry.errors import NothingToRecall, NotToBeDecided
 from registry.faces.database import db
 from registry.faces.portal.forms import (
     CHANNELS,
+    NAMES_OF_TYPES,
     REASONS,
-    REPORT_TYPES,
     ApprovalForm,
     NumberForm,
     RecallForm,
@@ -181,7 +181,7 @@ def _overview(form: NumberForm) -> str:
         form=form,
         orders=[_shown(session, each, names) for each in orders],
         statements=own_statements(session, g.official.official_id, since),
-        report_types=REPORT_TYPES,
+        report_types=NAMES_OF_TYPES,
         channels=CHANNELS,
         listed_days=LISTED_DAYS,
         may_ask=Permission.RECALL in g.official.permissions,
@@ -193,7 +193,7 @@ def _ask_page(statement: str, form: RecallForm) -> str:
     if found is None:
         abort(404)
     return render_template(
-        "portal/recall_ask.html", form=form, statement=found, reasons=REASONS, report_types=REPORT_TYPES
+        "portal/recall_ask.html", form=form, statement=found, reasons=REASONS, report_types=NAMES_OF_TYPES
     )
 
 

@@ -78,16 +78,16 @@ def field(page: TestResponse, name: str) -> str:
     return found[1]
 
 
-def fill_in(browser: FlaskClient, **answers: str) -> dict[str, str]:
+def fill_in(browser: FlaskClient, path: str = "/portal/", **answers: str) -> dict[str, str]:
     """What the browser would send for an opened form, completed and then changed by `answers`."""
-    page = browser.get("/portal/")
+    page = browser.get(path)
     hidden = {name: field(page, name) for name in ("csrf_token", "once", "consent_version")}
     return {name: value for name, value in (hidden | COMPLETE | answers).items() if value != "absent"}
 
 
-def hand_over(browser: FlaskClient, answers: dict[str, str]) -> TestResponse:
+def hand_over(browser: FlaskClient, answers: dict[str, str], path: str = "/portal/") -> TestResponse:
     """Send the form, and go where it leads: to the code's page, or to the form again."""
-    return browser.post("/portal/", data=answers, follow_redirects=True)
+    return browser.post(path, data=answers, follow_redirects=True)
 
 
 def code_on(page: TestResponse) -> str:

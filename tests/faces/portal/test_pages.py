@@ -42,23 +42,26 @@ def test_a_consent_text_never_changes_under_its_version() -> None:
         (version, language): hashlib.sha256(
             "\n".join(consent.consent_text(version, language)).encode()
         ).hexdigest()[:16]
-        for version in ("2026-11",)
+        for version in ("2026-11", "correction-2026-12")
         for language in BOTH
     } == {
         ("2026-11", "zh"): "c4d9e5a35520e044",
         ("2026-11", "en"): "4559dc92c626b27b",
+        ("correction-2026-12", "zh"): "0605943881ac8815",
+        ("correction-2026-12", "en"): "022be07a18e6388c",
     }
 
 
 def test_the_version_in_use_exists_in_each_language_with_as_many_paragraphs() -> None:
-    texts = consent.current_texts()
-    assert set(texts) == set(BOTH)
-    assert len({len(paragraphs) for paragraphs in texts.values()}) == 1
+    for version in (consent.CONSENT_VERSION, consent.CORRECTION_VERSION):
+        texts = consent.texts_of(version)
+        assert set(texts) == set(BOTH)
+        assert len({len(paragraphs) for paragraphs in texts.values()}) == 1
 
 
 def test_the_person_is_told_everything_that_is_published_of_them() -> None:
     # Each published key carries its day's distance from the onset of symptoms, and the kind of result.
-    texts = {language: "\n".join(consent.current_texts()[language]) for language in BOTH}
+    texts = {language: "\n".join(consent.texts_of(consent.CONSENT_VERSION)[language]) for language in BOTH}
     for words in ("random keys", "you choose", "kind of result", "before or after your first symptoms"):
         assert words in texts["en"]
     for words in ("随机密钥", "您选定", "结果的类型", "首次出现症状之前或之后"):
