@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 from registry.errors import Refusal, RefusalCode
 from registry.lifecycle.activity import actor_of, record_act
 from registry.lifecycle.counts import CountKind, count_one
-from registry.models import Authorization, VerificationCode
+from registry.models import Authority, Authorization, VerificationCode
 from registry.protocol.activity import ActKind
 from registry.protocol.codes import new_code, new_link_code, normalise
 from registry.protocol.intervals import utc_date
@@ -105,11 +105,12 @@ def authorize(
 
     It ends soon after this: the act is appended to the authority's chain, whose head stays locked.
 
-    Refuses with `invalid_test_type`, `unsupported_test_type` (self-reports are not issued here),
-    `missing_date` (no date at all), `invalid_date`, `uuid_already_exists`, `unparsable_request` (a handle
-    that is no UUID, an issuer's name that is too long) and `bad_request` (an official's statement without
-    the person's agreement).
+    Refuses with `maintenance_mode`, `invalid_test_type`, `unsupported_test_type` (self-reports are not
+    issued here), `missing_date` (no date at all), `invalid_date`, `uuid_already_exists`,
+    `unparsable_request` (a handle that is no UUID, an issuer's name that is too long) and `bad_request` (an
+    official's statement without the person's agreement).
     """
+    check_open(session, authority_id)
     check_statement(statement, policy=policy, now=now)
     handle = _handle_of(statement)
     authorization = Authorization(
@@ -152,6 +153,17 @@ def authorize(
             record_of_code(session, ActKind.CODE_ISSUED, authority_id, actor, authorization.id, now)
             return IssuedCode(handle, code, link_code, expires_at, authorization.id)
     raise RuntimeError("the source of randomness repeats itself: no fresh code in several attempts")
+
+
+def check_open(session: Session, authority_id: str) -> Authority:
+    """The authority, unless it is under maintenance, when codes are neither made nor taken: then it refuses
+    with `maintenance_mode`."""
+    authority = session.get_one(Authority, authority_id)
+    if authority.maintenance:
+        raise Refusal(
+            RefusalCode.MAINTENANCE_MODE, "the health authority is under maintenance: try again in an hour"
+        )
+    return authority
 
 
 def check_statement(statement: Statement, *, policy: IssuingPolicy, now: float) -> None:

@@ -1,0 +1,21 @@
+"""Which form an authority's codes have, and whether it is under maintenance."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Expand the schema. All codes from before are of digits, and nobody is under maintenance."""
+    op.add_column(
+        "authority", sa.Column("maintenance", sa.Boolean(), server_default=sa.false(), nullable=False)
+    )
+
+
+def downgrade() -> None:
+    """Go back. Codes of other forms stay good as long as they would have."""
+    op.drop_column("authority", "maintenance")
