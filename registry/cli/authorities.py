@@ -20,6 +20,7 @@ from registry.lifecycle.publish.decoys import keep_sets_served
 from registry.models import Authority, HealthAuthority, HealthAuthorityKey, open_database, transaction
 from registry.protocol.activity import ActKind
 from registry.protocol.certificate import load_public_key
+from registry.protocol.codes import CodeForm
 from registry.protocol.regions import check_region
 
 NAME = re.compile(r"[a-z0-9._-]{1,64}")
@@ -105,6 +106,23 @@ def maintenance(state: str, authority_id: str | None) -> None:
         detail: dict[str, str | int] = {"authority": found.id, "on": int(is_on)}
         record_operators_act(session, ActKind.MAINTENANCE_CHANGED, detail, time.time())
         click.echo(f"{found.id}: maintenance {state}")
+
+
+@authority.command()
+@click.argument("form", type=click.Choice([form.value for form in CodeForm]))
+@click.option("--authority", "authority_id", help="Another authority of this registry than its first one.")
+@told_plainly
+def codes(form: str, authority_id: str | None) -> None:
+    """Which form spoken codes have from now on; those that were handed out stay as they are.
+
+    digits: 14 and a check digit. letters: 10 that are told apart on the telephone, and a check character.
+    short: 8 digits, good for an hour at most, for apps that take no more; such codes can be guessed.
+    """
+    with _own_authority(authority_id) as (session, found):
+        found.code_form = form
+        detail: dict[str, str | int] = {"authority": found.id, "form": form}
+        record_operators_act(session, ActKind.CODE_FORM_CHANGED, detail, time.time())
+        click.echo(f"{found.id}: codes of the form {form}")
 
 
 @contextmanager

@@ -25,10 +25,12 @@ from registry.lifecycle.activity import actor_of, record_act
 from registry.lifecycle.counts import CountKind, count_one
 from registry.models import Authority, Authorization, VerificationCode
 from registry.protocol.activity import ActKind
-from registry.protocol.codes import new_code, new_link_code, normalise
+from registry.protocol.codes import CodeForm, new_code, new_link_code, normalise
 from registry.protocol.intervals import utc_date
 
 EXPIRY_GRAIN_SECONDS = 900
+MOST_SHORT_SECONDS = 3600
+"""That a code of eight digits lives."""
 ISSUABLE_REPORT_TYPES = frozenset({"confirmed", "likely", "negative"})
 CALENDAR_SLACK = timedelta(days=1)
 """An official's calendar may be a day ahead of or behind UTC, and no client's offset is to be trusted."""
@@ -110,7 +112,7 @@ def authorize(
     `unparsable_request` (a handle that is no UUID, an issuer's name that is too long) and `bad_request` (an
     official's statement without the person's agreement).
     """
-    check_open(session, authority_id)
+    authority = check_open(session, authority_id)
     check_statement(statement, policy=policy, now=now)
     handle = _handle_of(statement)
     authorization = Authorization(
@@ -128,16 +130,18 @@ def authorize(
     )
     session.add(authorization)
     session.flush()
-    expires_at = rounded_expiry(now, policy.code_life_seconds)
+    form = CodeForm(authority.code_form)
+    expires_at = rounded_expiry(now, life_of(form, policy))
     for _ in range(_CODE_ATTEMPTS):
         # Of 130 bits no second draw is to be expected, and none is made.
-        code, link_code = new_code(random_below), new_link_code(secrets.randbelow)
+        code, link_code = new_code(random_below, form), new_link_code(secrets.randbelow)
         row = VerificationCode(
             uuid=handle,
             authorization_id=authorization.id,
             authority_id=authority_id,
             code_hash=hash_code(lookup_key, authority_id, code),
             link_hash=hash_code(lookup_key, authority_id, link_code),
+            code_form=form.value,
             report_type=statement.report_type,
             test_date=statement.test_date,
             onset_date=statement.onset_date,
@@ -189,6 +193,15 @@ def check_statement(statement: Statement, *, policy: IssuingPolicy, now: float) 
             RefusalCode.BAD_REQUEST,
             "record the person's agreement: the text's version, its language and how it was given",
         )
+
+
+def life_of(form: CodeForm, policy: IssuingPolicy) -> int:
+    """Seconds that a code of this form lives, before they are rounded up to a quarter of an hour.
+
+    Eight digits are good for an hour at most, with what rounding adds, whatever the policy says.
+    """
+    life = policy.code_life_seconds
+    return min(life, MOST_SHORT_SECONDS - EXPIRY_GRAIN_SECONDS) if form is CodeForm.SHORT else life
 
 
 def date_limits(policy: IssuingPolicy, now: float) -> tuple[date, date]:

@@ -19,6 +19,8 @@ class Authority(IssuingBase):
     certificate_audience: Mapped[str] = mapped_column(String(200))
     maintenance: Mapped[bool] = mapped_column(default=False, server_default=false())
     """No code is issued and none is taken; what phones hold already goes on to certificate and upload."""
+    code_form: Mapped[str] = mapped_column(String(8), default="digits", server_default="digits")
+    """A `CodeForm`: of the codes that are issued from now on."""
 
 
 class CertificateKey(IssuingBase):

@@ -172,6 +172,8 @@ def test_what_an_operator_does_is_on_record(
         ("authority", "maintenance", "on"),
         ("authority", "maintenance", "off"),
         ("authority", "maintenance", "on", "--authority", "nobody"),  # refused
+        ("authority", "codes", "letters"),
+        ("authority", "codes", "words"),  # refused
         ("keys", "rotate", "--overlap-days", "-1"),  # refused
         ("official", "link", "--id", "nobody"),  # refused
     ):
@@ -186,12 +188,17 @@ def test_what_an_operator_does_is_on_record(
         "feed_changed",
         "maintenance_changed",
         "maintenance_changed",
+        "code_form_changed",
     ]
     assert done[1][1] == {"key": "XA_export-2"}
     assert done[3][1] == done[4][1] == {"authority": "org.other"}
     assert done[5][1] == {"region": "XC"}
     ours = settings.health_authority_id
-    assert [detail for _, detail in done[6:]] == [{"authority": ours, "on": on} for on in (1, 0)]
+    assert [detail for _, detail in done[6:]] == [
+        {"authority": ours, "on": 1},
+        {"authority": ours, "on": 0},
+        {"authority": ours, "form": "letters"},
+    ]
 
 
 @pytest.mark.parametrize("change", ["feed", "authority"])

@@ -13,6 +13,7 @@ from flask import Blueprint, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import force_locale
 from flask_babel import gettext as _
+from flask_babel import lazy_gettext as lazy
 from sqlalchemy.orm import Session
 
 from registry.delivery.qr import qr_image
@@ -27,10 +28,19 @@ from registry.faces.portal.sign_in import require
 from registry.lifecycle.at_hand import AtHand, OwnCode, end_code, extend_code, look_at, own_code, own_codes
 from registry.models import transaction
 from registry.models.official import Permission
-from registry.protocol.codes import group, link_of
+from registry.protocol.codes import CodeForm, group, link_of
 
 SOON_SECONDS = 3600
 """Of what is left of a code: then its page says so, while it can still be kept good for longer."""
+
+TYPED = {
+    CodeForm.DIGITS: lazy("Type the 15 digits. Spaces do not matter."),
+    CodeForm.LETTERS: lazy(
+        "Type the 11 letters and digits. Spaces, capitals and small letters do not matter."
+    ),
+    CodeForm.SHORT: lazy("Type the 8 digits. Spaces do not matter."),
+}
+"""What the person does with a spoken code, in their language."""
 
 pages = Blueprint("codes", __name__, url_prefix="/portal/codes")
 pages.before_request(require(Permission.ISSUE))
@@ -72,6 +82,7 @@ def code(uuid: str) -> ResponseReturnValue:
         qr=None if link is None else qr_image(link),
         shown_until=None if at_hand is None else _in_zone(at_hand.shown_until, language),
         person_language=person_language if person_language in CONSENT_LANGUAGES else language,
+        is_short=own.form is CodeForm.SHORT,
         statement_number=own.authorization.id,
         hours_longer=None if own.expires_at >= own.longest else this_face().policy.code_life_seconds // 3600,
         expires_utc=_day_and_time(datetime.fromtimestamp(own.expires_at, UTC), language),
@@ -169,14 +180,14 @@ def _state_of(own: OwnCode, at_hand: AtHand | None) -> dict[str, object]:
 
 
 def _read_out(code: str, own: OwnCode, language: str) -> dict[str, object]:
-    """The code in groups with the words for its digits, and what else is said, in the person's language."""
+    """The code in groups, a word for each character, and what else is said, in the person's language."""
     with force_locale(language):
         return {
             "groups": [list(zip(part, spoken_words(part, language), strict=True)) for part in group(code)],
             "read_back": _("Please read the code back to me."),
             "next_taps": [
                 _("Open the app and tap “Enter a code”."),
-                _("Type the 15 digits. Spaces do not matter."),
+                str(TYPED[own.form]),
                 _("Look at what will be shared, day by day."),
                 _("Tap “Share”. Until then nothing leaves your phone."),
             ],
