@@ -37,6 +37,7 @@ class RefusalCode(StrEnum):
     TOKEN_INVALID = "token_invalid"  # noqa: S105  # the field's word, not a secret
     TOKEN_EXPIRED = "token_expired"  # noqa: S105  # the field's word, not a secret
     HMAC_INVALID = "hmac_invalid"
+    MAINTENANCE_MODE = "maintenance_mode"
     BAD_REQUEST = "bad_request"
     UNKNOWN_HEALTH_AUTHORITY_ID = "unknown_health_authority_id"
     HEALTH_AUTHORITY_MISSING_REGION_CONFIG = "health_authority_missing_region_config"

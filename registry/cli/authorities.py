@@ -1,7 +1,9 @@
-"""`registry authority`: other health authorities whose verification certificates are accepted."""
+"""`registry authority`: other health authorities whose certificates are accepted, and how our own works."""
 
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -15,9 +17,10 @@ from registry.config import read_settings
 from registry.errors import RegistryError
 from registry.lifecycle.activity import record_operators_act
 from registry.lifecycle.publish.decoys import keep_sets_served
-from registry.models import HealthAuthority, HealthAuthorityKey, open_database, transaction
+from registry.models import Authority, HealthAuthority, HealthAuthorityKey, open_database, transaction
 from registry.protocol.activity import ActKind
 from registry.protocol.certificate import load_public_key
+from registry.protocol.codes import CodeForm
 from registry.protocol.regions import check_region
 
 NAME = re.compile(r"[a-z0-9._-]{1,64}")
@@ -25,7 +28,7 @@ NAME = re.compile(r"[a-z0-9._-]{1,64}")
 
 @click.group()
 def authority() -> None:
-    """Health authorities whose verification certificates are accepted."""
+    """Health authorities: whose certificates are accepted, and how ours hand out codes."""
 
 
 @authority.command()
@@ -86,6 +89,53 @@ def add(
             kind = ActKind.AUTHORITY_CHANGED if known else ActKind.AUTHORITY_ADDED
             record_operators_act(issuing, kind, {"authority": name}, now)
     click.echo(f"{name}: {len(pems)} key(s), regions {', '.join(known_regions)}")
+
+
+@authority.command()
+@click.argument("state", type=click.Choice(["on", "off"]))
+@click.option("--authority", "authority_id", help="Another authority of this registry than its first one.")
+@told_plainly
+def maintenance(state: str, authority_id: str | None) -> None:
+    """Stop issuing and taking codes (on), or go on (off). Certificates and uploads are not stopped.
+
+    Callers get 429 `maintenance_mode` from their next call on; no code is used up.
+    """
+    is_on = state == "on"
+    with _own_authority(authority_id) as (session, found):
+        found.maintenance = is_on
+        detail: dict[str, str | int] = {"authority": found.id, "on": int(is_on)}
+        record_operators_act(session, ActKind.MAINTENANCE_CHANGED, detail, time.time())
+        click.echo(f"{found.id}: maintenance {state}")
+
+
+@authority.command()
+@click.argument("form", type=click.Choice([form.value for form in CodeForm]))
+@click.option("--authority", "authority_id", help="Another authority of this registry than its first one.")
+@told_plainly
+def codes(form: str, authority_id: str | None) -> None:
+    """Which form spoken codes have from now on; those that were handed out stay as they are.
+
+    digits: 14 and a check digit. letters: 10 that are told apart on the telephone, and a check character.
+    short: 8 digits, good for an hour at most, for apps that take no more; such codes can be guessed.
+    """
+    with _own_authority(authority_id) as (session, found):
+        found.code_form = form
+        detail: dict[str, str | int] = {"authority": found.id, "form": form}
+        record_operators_act(session, ActKind.CODE_FORM_CHANGED, detail, time.time())
+        click.echo(f"{found.id}: codes of the form {form}")
+
+
+@contextmanager
+def _own_authority(authority_id: str | None) -> Iterator[tuple[Session, Authority]]:
+    """An authority that issues codes here, to be changed in one transaction with the act that says so."""
+    settings = read_settings()
+    check_folder(settings)
+    wanted = authority_id or settings.health_authority_id
+    with Session(open_database(settings.issuing_database_url)) as session, transaction(session):
+        found = session.get(Authority, wanted)
+        if found is None:
+            raise click.ClickException(f"{wanted} issues no codes here")
+        yield session, found
 
 
 def _check_words(name: str, issuer: str, audience: str) -> None:

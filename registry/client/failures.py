@@ -116,7 +116,7 @@ class NothingToUpload(RegistryError):
 
 
 class Mistyped(RegistryError):
-    """A verification code whose check digit does not fit; nothing was sent."""
+    """A verification code whose check character does not fit; nothing was sent."""
 
 
 class NoKeyForThatTime(RegistryError):

@@ -31,7 +31,7 @@ from registry.client.store import PhoneStore
 from registry.client.texts import Language, printable
 from registry.client.transport import RandomBytes, Transport
 from registry.errors import Malformed
-from registry.protocol.codes import CODE_LENGTH, is_well_formed, normalise
+from registry.protocol.codes import form_of, is_well_formed, normalise
 from registry.protocol.encoding import JsonObject, decode_json_object, encode_base64
 from registry.protocol.intervals import Clock, date_of_interval, interval_of_date, utc_date
 from registry.protocol.keys import KEY_BYTES, TemporaryExposureKey
@@ -295,8 +295,8 @@ def read_code(text: str) -> str:
     if not code or len(code) > LONGEST_CODE or not code.isalnum():
         raise Mistyped("a verification code consists of letters and digits")
     # Other lengths are other authorities' codes; whether they are right only the registry can tell.
-    if len(code) == CODE_LENGTH and code.isdigit() and not is_well_formed(code):
-        raise Mistyped("the code's check digit does not fit: compare it digit by digit")
+    if form_of(code) is not None and not is_well_formed(code):
+        raise Mistyped("the code's check character does not fit: compare it character by character")
     return code
 
 

@@ -31,6 +31,7 @@ MEANINGS = {
     412: "`unsupported_test_type`: the app did not accept this report type. The code stays good.",
     413: "The body is over 64,000 bytes.",
     415: "The content type is not application/json.",
+    429: "`maintenance_mode`: no code is issued or taken now; try again later. The code stays good.",
     500: "Our fault; try again later. Nothing was stored.",
 }
 
@@ -83,7 +84,7 @@ def _add_phone_paths(spec: APISpec) -> None:
         "/api/verify",
         "Exchange a verification code for a token",
         (schemas.VerifyRequest, schemas.VerifyAnswer, schemas.ApiError),
-        (400, 401, 405, 412, 413, 500),
+        (400, 401, 405, 412, 413, 429, 500),
         key="device",
     )
     _post(
@@ -116,7 +117,15 @@ def _add_issuer_paths(spec: APISpec) -> None:
         "/api/issue",
         "Issue a verification code",
         (schemas.IssueRequest, schemas.IssueAnswer, schemas.ApiError),
-        (400, 401, 405, 409, 413, 500),
+        (400, 401, 405, 409, 413, 429, 500),
+        key="admin",
+    )
+    _post(
+        spec,
+        "/api/batch-issue",
+        "Issue up to ten verification codes; the status is that of the first that was refused",
+        (schemas.BatchIssueRequest, schemas.BatchIssueAnswer, schemas.BatchIssueError),
+        (400, 401, 405, 409, 413, 429, 500),
         key="admin",
     )
     _post(

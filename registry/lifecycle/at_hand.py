@@ -25,11 +25,13 @@ from registry.lifecycle.authorize import (
     IssuingPolicy,
     code_of,
     ended_at,
+    life_of,
     record_of_code,
     rounded_expiry,
 )
 from registry.models import Authorization, ClaimsTold, CodeAtHand, VerificationCode
 from registry.protocol.activity import ActKind
+from registry.protocol.codes import CodeForm
 
 AT_HAND_SECONDS = 900
 MOST_CODE_DAYS = 5
@@ -55,6 +57,7 @@ class OwnCode:
     """A code as its issuer may see it. Times in unix seconds, multiples of 900."""
 
     uuid: str
+    form: CodeForm
     authorization: Authorization
     expires_at: int
     is_known_used: bool
@@ -116,12 +119,14 @@ def extend_code(
 ) -> int:
     """Let a code live as long from now as a new one of its kind, but not past `MOST_CODE_DAYS`; its expiry.
 
-    It never ends sooner than before. If it ends later, the act is appended to the authority's chain. Refuses
-    with `code_not_found`, and with `code_expired` if it is over: what has ended cannot be brought back.
+    It never ends sooner than before, and one of eight digits not later either. If it ends later, the act is
+    appended to the authority's chain. Refuses with `code_not_found`, and with `code_expired` if it is over:
+    what has ended cannot be brought back.
     """
     row = _not_over(session, uuid, official_id, authority_id, now)
-    longest = _longest(session.get_one(Authorization, row.authorization_id))
-    wanted = min(rounded_expiry(now, policy.life_of_code(row.phone_made)), longest)
+    longest = _longest(row, session.get_one(Authorization, row.authorization_id))
+    life = life_of(CodeForm(row.code_form), policy, phone_made=row.phone_made)
+    wanted = min(rounded_expiry(now, life), longest)
     if wanted > row.expires_at:
         _end_at(session, row, wanted, ActKind.CODE_EXTENDED, official_id, now)
     return row.expires_at
@@ -186,11 +191,20 @@ def tell_claims(session: Session, now: float) -> bool:
 
 def _own(row: VerificationCode, authorization: Authorization) -> OwnCode:
     return OwnCode(
-        row.uuid, authorization, row.expires_at, row.claim_told, _longest(authorization), row.phone_made
+        row.uuid,
+        CodeForm(row.code_form),
+        authorization,
+        row.expires_at,
+        row.claim_told,
+        _longest(row, authorization),
+        row.phone_made,
     )
 
 
-def _longest(authorization: Authorization) -> int:
+def _longest(row: VerificationCode, authorization: Authorization) -> int:
+    if row.code_form == CodeForm.SHORT:
+        # It was given all that it may have: an hour, of which no row tells when it began.
+        return row.expires_at
     begins = datetime.combine(authorization.stated_on, time(), UTC)
     return int((begins + timedelta(days=MOST_CODE_DAYS)).timestamp())
 

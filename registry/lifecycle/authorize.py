@@ -23,12 +23,14 @@ from sqlalchemy.orm import Session
 from registry.errors import Refusal, RefusalCode
 from registry.lifecycle.activity import actor_of, record_act
 from registry.lifecycle.counts import CountKind, count_one
-from registry.models import Authorization, VerificationCode
+from registry.models import Authority, Authorization, VerificationCode
 from registry.protocol.activity import ActKind
-from registry.protocol.codes import new_code, new_link_code, normalise
+from registry.protocol.codes import CodeForm, new_code, new_link_code, normalise
 from registry.protocol.intervals import utc_date
 
 EXPIRY_GRAIN_SECONDS = 900
+MOST_SHORT_SECONDS = 3600
+"""That a code of eight digits lives."""
 ISSUABLE_REPORT_TYPES = frozenset({"confirmed", "likely", "negative"})
 ACTIVE_SECONDS = 1800
 """How long a code lives that a phone has made, once an official has activated it."""
@@ -50,10 +52,6 @@ class IssuingPolicy:
     token_life_seconds: int = 86_400
     certificate_life_seconds: int = 900
     token_issuer: str = "exposure-registry"  # noqa: S105  # an issuer's name, not a secret
-
-    def life_of_code(self, phone_made: bool) -> int:
-        """Seconds that a code lives from now, when it is issued or extended."""
-        return min(self.code_life_seconds, ACTIVE_SECONDS) if phone_made else self.code_life_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +113,12 @@ def authorize(
     `phone_code` is a code that the person's phone has made: then none is drawn, and it is good for half an
     hour alone, for the phone waits for it.
 
-    Refuses with `invalid_test_type`, `unsupported_test_type` (self-reports are not issued here),
-    `missing_date` (no date at all), `invalid_date`, `uuid_already_exists`, `unparsable_request` (a handle
-    that is no UUID, an issuer's name that is too long) and `bad_request` (an official's statement without
-    the person's agreement), `code_invalid` (a phone's code that is taken).
+    Refuses with `maintenance_mode`, `invalid_test_type`, `unsupported_test_type` (self-reports are not
+    issued here), `missing_date` (no date at all), `invalid_date`, `uuid_already_exists`,
+    `unparsable_request` (a handle that is no UUID, an issuer's name that is too long), `bad_request` (an
+    official's statement without the person's agreement) and `code_invalid` (a phone's code that is taken).
     """
+    authority = check_open(session, authority_id)
     check_statement(statement, policy=policy, now=now)
     handle = _handle_of(statement)
     authorization = Authorization(
@@ -137,16 +136,18 @@ def authorize(
     )
     session.add(authorization)
     session.flush()
-    expires_at = rounded_expiry(now, policy.life_of_code(phone_code is not None))
+    form = CodeForm(authority.code_form) if phone_code is None else CodeForm.DIGITS
+    expires_at = rounded_expiry(now, life_of(form, policy, phone_made=phone_code is not None))
     for _ in range(_CODE_ATTEMPTS if phone_code is None else 1):
         # Of 130 bits no second draw is to be expected, and none is made.
-        code, link_code = phone_code or new_code(random_below), new_link_code(secrets.randbelow)
+        code, link_code = phone_code or new_code(random_below, form), new_link_code(secrets.randbelow)
         row = VerificationCode(
             uuid=handle,
             authorization_id=authorization.id,
             authority_id=authority_id,
             code_hash=hash_code(lookup_key, authority_id, code),
             link_hash=hash_code(lookup_key, authority_id, link_code),
+            code_form=form.value,
             report_type=statement.report_type,
             test_date=statement.test_date,
             onset_date=statement.onset_date,
@@ -165,6 +166,17 @@ def authorize(
     if phone_code is not None:
         raise Refusal(RefusalCode.CODE_INVALID, "this code is taken: let the phone make another one")
     raise RuntimeError("the source of randomness repeats itself: no fresh code in several attempts")
+
+
+def check_open(session: Session, authority_id: str) -> Authority:
+    """The authority, unless it is under maintenance, when codes are neither made nor taken: then it refuses
+    with `maintenance_mode`."""
+    authority = session.get_one(Authority, authority_id)
+    if authority.maintenance:
+        raise Refusal(
+            RefusalCode.MAINTENANCE_MODE, "the health authority is under maintenance: try again in an hour"
+        )
+    return authority
 
 
 def check_statement(statement: Statement, *, policy: IssuingPolicy, now: float) -> None:
@@ -190,6 +202,16 @@ def check_statement(statement: Statement, *, policy: IssuingPolicy, now: float) 
             RefusalCode.BAD_REQUEST,
             "record the person's agreement: the text's version, its language and how it was given",
         )
+
+
+def life_of(form: CodeForm, policy: IssuingPolicy, *, phone_made: bool = False) -> int:
+    """Seconds that a code of this form lives, before they are rounded up to a quarter of an hour.
+
+    Eight digits are good for an hour at most, with what rounding adds, whatever the policy says; and one that
+    a phone has made, for half an hour.
+    """
+    life = min(policy.code_life_seconds, ACTIVE_SECONDS) if phone_made else policy.code_life_seconds
+    return min(life, MOST_SHORT_SECONDS - EXPIRY_GRAIN_SECONDS) if form is CodeForm.SHORT else life
 
 
 def date_limits(policy: IssuingPolicy, now: float) -> tuple[date, date]:

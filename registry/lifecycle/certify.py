@@ -20,7 +20,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from registry.errors import CertificateInvalid, Malformed, Refusal, RefusalCode
-from registry.lifecycle.authorize import IssuingPolicy, hash_code
+from registry.lifecycle.authorize import IssuingPolicy, check_open, hash_code
 from registry.lifecycle.consent import NO_CONSENT, ConsentEvidence, read_consent
 from registry.lifecycle.counts import CountKind, count_one
 from registry.lifecycle.replay import (
@@ -86,10 +86,11 @@ def verify_code(
     The handle by which the upload can be recalled is made here, goes with the token to the certificate, and
     stays with the statement as it is sealed to `recall_public_key`.
 
-    Refuses with `code_invalid` (unknown or used), `code_expired` and `unsupported_test_type` (the app did
-    not ask for this report type; the code stays good). A byte-identical body with 16 bytes or more of
-    padding gets its first answer again for a day.
+    Refuses with `maintenance_mode`, `code_invalid` (unknown or used), `code_expired` and
+    `unsupported_test_type` (the app did not ask for this report type; the code stays good). A byte-identical
+    body with 16 bytes or more of padding gets its first answer again for a day.
     """
+    check_open(session, authority_id)
     # Locked, so that of two requests with one code the second waits and then sees it used.
     hashed = hash_code(lookup_key, authority_id, code)
     row = session.scalar(

@@ -1,6 +1,6 @@
 """Issuing half: health authorities, the public halves of their certificate keys, and API keys."""
 
-from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String
+from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.models.bases import IN_KEY_ORDER, IssuingBase
@@ -17,6 +17,10 @@ class Authority(IssuingBase):
     name: Mapped[str] = mapped_column(String(200))
     certificate_issuer: Mapped[str] = mapped_column(String(200))
     certificate_audience: Mapped[str] = mapped_column(String(200))
+    maintenance: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """No code is issued and none is taken; what phones hold already goes on to certificate and upload."""
+    code_form: Mapped[str] = mapped_column(String(8), default="digits", server_default="digits")
+    """A `CodeForm`: of the codes that are issued from now on."""
 
 
 class CertificateKey(IssuingBase):

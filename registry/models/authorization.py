@@ -70,6 +70,8 @@ class VerificationCode(IssuingBase):
     link_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32), index=True, unique=True)
     """Of the code in the link and the QR code, which is used up together with the spoken one. None in rows
     from before there were links."""
+    code_form: Mapped[str] = mapped_column(String(8), default="digits", server_default="digits")
+    """A `CodeForm`: how hard it is to guess, and whether it may live longer than an hour."""
     report_type: Mapped[str] = mapped_column(String(16))
     test_date: Mapped[date | None] = mapped_column(Date)
     onset_date: Mapped[date | None] = mapped_column(Date)

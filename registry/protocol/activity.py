@@ -46,6 +46,8 @@ class ActKind(StrEnum):
     CERTIFICATE_KEY_ROTATED = "certificate_key_rotated"
     AUTHORITY_ADDED = "authority_added"
     AUTHORITY_CHANGED = "authority_changed"
+    CODE_FORM_CHANGED = "code_form_changed"
+    MAINTENANCE_CHANGED = "maintenance_changed"
     FEED_CHANGED = "feed_changed"
     BATCH_WITHDRAWN = "batch_withdrawn"
     POLICY_CHANGED = "policy_changed"

@@ -169,6 +169,11 @@ def test_what_an_operator_does_is_on_record(
         (*words, "--replace"),
         ("feed", "set", "xc", "--include", "XB", "--travelers"),
         ("feed", "set", "XC", "--include", "nowhere"),  # refused
+        ("authority", "maintenance", "on"),
+        ("authority", "maintenance", "off"),
+        ("authority", "maintenance", "on", "--authority", "nobody"),  # refused
+        ("authority", "codes", "letters"),
+        ("authority", "codes", "words"),  # refused
         ("keys", "rotate", "--overlap-days", "-1"),  # refused
         ("official", "link", "--id", "nobody"),  # refused
     ):
@@ -181,10 +186,19 @@ def test_what_an_operator_does_is_on_record(
         "authority_added",
         "authority_changed",
         "feed_changed",
+        "maintenance_changed",
+        "maintenance_changed",
+        "code_form_changed",
     ]
     assert done[1][1] == {"key": "XA_export-2"}
     assert done[3][1] == done[4][1] == {"authority": "org.other"}
     assert done[5][1] == {"region": "XC"}
+    ours = settings.health_authority_id
+    assert [detail for _, detail in done[6:]] == [
+        {"authority": ours, "on": 1},
+        {"authority": ours, "on": 0},
+        {"authority": ours, "form": "letters"},
+    ]
 
 
 @pytest.mark.parametrize("change", ["feed", "authority"])

@@ -315,7 +315,7 @@ def test_the_consent_is_asked_for_in_chinese_too_and_the_code_can_be_typed_at_th
 def test_a_slip_in_the_code_is_told_before_anything_is_asked(type_in: Type, demo: Simulator) -> None:
     slip = CODE[:-1] + str((int(CODE[-1]) + 1) % 10)
     output = type_in("a", "upload", slip, expect=1).output
-    assert "check digit" in output
+    assert "check character" in output
     assert UPLOAD_TEXTS["en"]["question"] not in output
 
 

@@ -5,6 +5,7 @@ import os
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -20,7 +21,7 @@ from registry.client.failures import (
 )
 from registry.client.upload import BODY_BYTES, read_code
 from registry.errors import FetchFailed, Malformed
-from registry.protocol.codes import new_code
+from registry.protocol.codes import CodeForm, new_code
 from registry.protocol.encoding import decode_base64
 from tests.client.conftest import MakePhone
 from tests.clock import FakeClock
@@ -305,6 +306,21 @@ def test_an_upload_that_nobody_finished_is_forgotten_with_its_code(
     make_phone("alice").agree(CODE)
     clock.advance(2 * DAY + 1)
     assert make_phone("alice").store.pending_upload() is None
+
+
+LETTERS_CODE = new_code(Random(7).randrange, CodeForm.LETTERS)
+
+
+@pytest.mark.parametrize("typed", [LETTERS_CODE.lower(), "1234 5678", "0BDG-12345678"])
+def test_codes_of_other_forms_are_taken_too(typed: str) -> None:
+    assert read_code(typed) == typed.upper().replace(" ", "").replace("-", "")
+
+
+def test_a_slip_in_letters_is_told_too() -> None:
+    swapped = LETTERS_CODE[1::-1] + LETTERS_CODE[2:]
+    assert swapped != LETTERS_CODE
+    with pytest.raises(Mistyped, match="check character"):
+        read_code(swapped)
 
 
 @pytest.mark.parametrize("slip", [CODE[:-1] + str((int(CODE[-1]) + 1) % 10), "", "   ", "12;34", "1" * 65])

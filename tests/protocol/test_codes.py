@@ -1,13 +1,20 @@
 """A spoken code survives being read out, typed badly and checked; a slip of the tongue is noticed."""
 
+import random
+from itertools import product
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.protocol.codes import (
+    DIGITS,
+    LETTERS,
     LINK_ALPHABET,
     LINK_LENGTH,
-    check_digit,
+    CodeForm,
+    check_character,
+    form_of,
     group,
     is_link_code,
     is_well_formed,
@@ -15,7 +22,11 @@ from registry.protocol.codes import (
     new_code,
     new_link_code,
     normalise,
+    space_of,
 )
+
+ALPHANUMERIC = DIGITS + "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+FORMS = list(CodeForm)
 
 numbers = st.integers(0, 10**14 - 1)
 codes = numbers.map(lambda number: new_code(lambda _: number))
@@ -23,7 +34,9 @@ codes = numbers.map(lambda number: new_code(lambda _: number))
 
 def test_the_check_digit_is_that_of_the_standards_worked_example() -> None:
     # ISO/IEC 7064, pure and hybrid systems: 0794 has check digit 5 in MOD 11,10.
-    assert check_digit("0794") == "5"
+    assert check_character("0794", DIGITS) == "5"
+    # GRid, the music industry's identifier, has its check character in MOD 37,36: A1-2425G-ABC1234002-M.
+    assert check_character("A12425GABC1234002", ALPHANUMERIC) == "M"
 
 
 def test_small_numbers_keep_their_leading_zeros() -> None:
@@ -41,6 +54,57 @@ def test_the_random_source_is_asked_for_the_whole_space_once() -> None:
 
     assert new_code(random_below)[:14] == "9" * 14
     assert asked == [10**14]
+
+
+def code_of(form: CodeForm, seed: int) -> str:
+    return new_code(random.Random(seed).randrange, form)
+
+
+any_code = st.builds(code_of, st.sampled_from(FORMS), st.integers(0))
+
+
+@given(any_code)
+def test_a_code_of_any_form_is_known_by_its_looks(code: str) -> None:
+    form = form_of(code)
+    assert is_well_formed(code)
+    assert {CodeForm.DIGITS: 15, CodeForm.LETTERS: 11, CodeForm.SHORT: 8}[form or CodeForm.DIGITS] == len(
+        code
+    )
+    assert set(code) <= set(LETTERS if form is CodeForm.LETTERS else DIGITS)
+    assert normalise(" -".join(group(code)).lower()) == code
+
+
+@pytest.mark.parametrize(
+    ("form", "lengths"),
+    [(CodeForm.DIGITS, [3, 3, 3, 3, 3]), (CodeForm.LETTERS, [4, 4, 3]), (CodeForm.SHORT, [4, 4])],
+)
+def test_each_form_has_its_groups(form: CodeForm, lengths: list[int]) -> None:
+    assert [len(part) for part in group(code_of(form, 1))] == lengths
+
+
+@given(st.integers(0), st.integers(0, 10), st.sampled_from(LETTERS))
+def test_every_single_wrong_letter_is_noticed(seed: int, place: int, letter: str) -> None:
+    code = code_of(CodeForm.LETTERS, seed)
+    wrong = code[:place] + letter + code[place + 1 :]
+    assert is_well_formed(wrong) == (letter == code[place])
+
+
+def test_the_space_of_letters_is_counted_and_not_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("registry.protocol.codes._RANDOM_LETTERS", 3)
+    space_of.cache_clear()
+    found = space_of(CodeForm.LETTERS)
+    monkeypatch.undo()
+    space_of.cache_clear()
+    every = ("".join(letters) for letters in product(LETTERS, repeat=3))
+    assert found == sum(check_character(letters, ALPHANUMERIC) in LETTERS for letters in every)
+    assert space_of(CodeForm.LETTERS) == pytest.approx(25**10 * 25 / 36, rel=1e-3)
+    assert (space_of(CodeForm.DIGITS), space_of(CodeForm.SHORT)) == (10**14, 10**8)
+
+
+def test_a_source_of_randomness_that_stands_still_is_a_fault() -> None:
+    assert check_character("A" * 10, ALPHANUMERIC) not in LETTERS
+    with pytest.raises(RuntimeError, match="repeats itself"):
+        new_code(lambda _bound: 0, CodeForm.LETTERS)
 
 
 @given(codes)
@@ -78,7 +142,9 @@ def test_whatever_is_typed_is_normalised_without_a_fault(typed: str) -> None:
     assert is_well_formed(normalise(typed)) in (True, False)
 
 
-@pytest.mark.parametrize("text", ["", "1", "0" * 14, "0" * 16, "²" * 15, "x" * 15, "\uff10" * 15])
+@pytest.mark.parametrize(
+    "text", ["", "1", "0" * 14, "0" * 16, "²" * 15, "²" * 8, "B" * 11, "x" * 15, "\uff10" * 15]
+)
 def test_what_is_no_code_is_not_taken_for_one(text: str) -> None:
     assert not is_well_formed(text)
 

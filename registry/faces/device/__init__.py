@@ -29,13 +29,15 @@ _UPLOAD_CODES = dict.fromkeys((400, 404, 405, 413, 415), RefusalCode.BAD_REQUEST
 
 
 def create_issuing_app(face: IssuingFace) -> Flask:
-    """POST /api/verify, certificate, issue, checkcodestatus, expirecode; GET /jwks/{authority}; probes."""
+    """POST /api/verify, certificate, issue, batch-issue, checkcodestatus, expirecode; GET /jwks/{authority};
+    probes."""
     app = DeviceApplication("issuing", face.database_url, shape=_api_error, code_by_status=_API_CODES)
     phones, issuers = PhoneViews(face), IssuerViews(face)
     for path, view in (
         ("/api/verify", phones.verify),
         ("/api/certificate", phones.certificate),
         ("/api/issue", issuers.issue),
+        ("/api/batch-issue", issuers.batch_issue),
         ("/api/checkcodestatus", issuers.check_code_status),
         ("/api/expirecode", issuers.expire_code),
     ):

@@ -4,9 +4,10 @@ A body is read before anything is said about it: a client that is cut off while 
 connection instead of an answer. Nothing of what is read here may be logged.
 """
 
+from collections.abc import Mapping
 from contextlib import suppress
 from secrets import token_bytes
-from typing import Any
+from typing import Any, cast
 
 from flask import Response, request
 from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
@@ -65,12 +66,19 @@ def is_chaff() -> bool:
 def members_of(body: bytes, schema: Schema, fault: RefusalCode) -> dict[str, Any]:
     """The body's members, by the names of `schema`'s attributes. Refuses with `fault`, naming the member."""
     try:
-        members: dict[str, Any] = schema.load(decode_json_object(body, "the body").as_dict())
+        members = decode_json_object(body, "the body").as_dict()
     except Malformed as error:
         raise Refusal(fault, str(error)) from error
+    return checked(members, schema, fault)
+
+
+def checked(members: object, schema: Schema, fault: RefusalCode) -> dict[str, Any]:
+    """What `members_of` gives, of JSON that has been decoded already."""
+    try:
+        found: dict[str, Any] = schema.load(cast("Mapping[str, Any]", members))  # it says so if it is none
     except ValidationError as error:
         raise Refusal(fault, f"wrong type or value: {error.messages}"[:_MESSAGE_LENGTH]) from error
-    return members
+    return found
 
 
 def answer_chaff(

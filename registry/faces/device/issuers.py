@@ -1,25 +1,50 @@
-"""/api/issue, /api/checkcodestatus, /api/expirecode: a laboratory's or hospital's system hands out codes."""
+"""/api/issue, batch-issue, checkcodestatus, expirecode: a laboratory's or hospital's system issues codes."""
 
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any, Self
 from uuid import UUID
 
-from flask import Response
+from flask import Response, current_app
 from marshmallow import Schema
+from sqlalchemy.orm import Session
 from werkzeug.exceptions import BadRequest
 
 from registry.errors import Refusal, RefusalCode
 from registry.faces.database import db
-from registry.faces.device.answers import padded
-from registry.faces.device.api_keys import caller_of_kind
-from registry.faces.device.calls import members_of, receive_body
+from registry.faces.device.answers import padded, status_of
+from registry.faces.device.api_keys import Caller, caller_of_kind
+from registry.faces.device.calls import checked, members_of, receive_body
 from registry.faces.device.phones import require_json
-from registry.faces.device.schemas import CodeRequest, IssueRequest
+from registry.faces.device.schemas import BatchIssueRequest, CodeRequest, IssueRequest
 from registry.faces.device.settings import IssuingFace
 from registry.lifecycle.authorize import Statement, authorize, code_status, expire_code
 from registry.models import transaction
 
+MOST_IN_A_BATCH = 10
+"""Requests in one call (the field's figure)."""
+
 _ISSUE: Schema = IssueRequest()
+_BATCH: Schema = BatchIssueRequest()
 _CODE: Schema = CodeRequest()
+_MESSAGE_LENGTH = 120
+"""Of what is said of each request in a batch: ten of them still fit into an answer of the one size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why one request of a batch was refused, as it stands beside the answers, and the status it means."""
+
+    members: Mapping[str, object]
+    status: HTTPStatus
+
+    @classmethod
+    def of(cls, message: str, code: str, status: HTTPStatus) -> Self:
+        """In the contract's shape of errors."""
+        return cls({"error": message[:_MESSAGE_LENGTH], "errorCode": code, "error_code": code}, status)
 
 
 class IssuerViews:
@@ -34,6 +59,46 @@ class IssuerViews:
         caller = caller_of_kind(session, "admin", self._face.lookup_key)
         require_json()
         members = members_of(body, _ISSUE, RefusalCode.UNPARSABLE_REQUEST)
+        return padded(self._issue_one(session, caller, members))
+
+    def batch_issue(self) -> Response:
+        """POST /api/batch-issue: each request by itself, and the first failure's status for all."""
+        session, body = db.session(), receive_body(RefusalCode.UNPARSABLE_REQUEST)
+        caller = caller_of_kind(session, "admin", self._face.lookup_key)
+        require_json()
+        asked = members_of(body, _BATCH, RefusalCode.UNPARSABLE_REQUEST)["codes"]
+        if not 1 <= len(asked) <= MOST_IN_A_BATCH:
+            raise BadRequest(f"'codes' must hold 1 to {MOST_IN_A_BATCH} requests")
+        outcomes: list[Mapping[str, object] | Failure] = []
+        fault: Failure | None = None
+        for wanted in asked:
+            # After a fault of ours nothing more is tried; what was issued before still reaches its caller.
+            outcome = fault or self._try_one(session, caller, wanted)
+            if isinstance(outcome, Failure) and outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                fault = outcome
+            outcomes.append(outcome)
+        codes = [outcome.members if isinstance(outcome, Failure) else outcome for outcome in outcomes]
+        first = next((outcome for outcome in outcomes if isinstance(outcome, Failure)), None)
+        if first is None:
+            return padded({"codes": codes})
+        return padded({"codes": codes, **first.members}, first.status)
+
+    def _try_one(self, session: Session, caller: Caller, wanted: object) -> Mapping[str, object] | Failure:
+        """The answer to one request of a batch, or why there is none."""
+        try:
+            members = checked(wanted, _ISSUE, RefusalCode.UNPARSABLE_REQUEST)
+            return self._issue_one(session, caller, members)
+        except Refusal as refusal:
+            return Failure.of(str(refusal), refusal.code.value, status_of(refusal.code, "batch_issue"))
+        except BadRequest as error:
+            return Failure.of(error.description or error.name, "", HTTPStatus.BAD_REQUEST)
+        except Exception:  # the codes before this one are committed: without an answer they would be lost
+            current_app.log_exception(sys.exc_info())
+            code = RefusalCode.INTERNAL_ERROR
+            return Failure.of("internal error", code.value, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+    def _issue_one(self, session: Session, caller: Caller, members: Mapping[str, Any]) -> dict[str, object]:
+        """Issue what one request asks for, in a transaction of its own; the members of its answer."""
         if members["only_generate_sms"]:
             raise Refusal(RefusalCode.UNPARSABLE_REQUEST, "'onlyGenerateSMS' is not allowed here")
         if members["phone"]:
@@ -57,15 +122,13 @@ class IssuerViews:
             )
         # A crash here loses the code, which only its hash is stored of: the caller asks with a new uuid.
         expires = _rfc1123(issued.expires_at)
-        return padded(
-            {
-                "uuid": issued.uuid,
-                "code": issued.code,
-                "expiresAt": expires,
-                "longExpiresAt": expires,
-                **_ends(issued.expires_at),
-            }
-        )
+        return {
+            "uuid": issued.uuid,
+            "code": issued.code,
+            "expiresAt": expires,
+            "longExpiresAt": expires,
+            **_ends(issued.expires_at),
+        }
 
     def check_code_status(self) -> Response:
         """POST /api/checkcodestatus."""

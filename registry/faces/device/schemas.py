@@ -115,6 +115,51 @@ class IssueAnswer(Schema):
     padding = _padding_out()
 
 
+class Unread(fields.Nested):
+    """Described by its schema, and taken as it came: what is wrong with one must not refuse the others."""
+
+    def _deserialize(self, value: Any, *_arguments: Any, **_more: Any) -> Any:
+        return value
+
+
+class BatchIssueRequest(RequestSchema):
+    """Up to ten requests of /api/issue. Each is checked, and issued, by itself."""
+
+    codes = fields.List(Unread(IssueRequest, allow_none=True), load_default=list)
+    padding = _padding_in()
+
+
+class BatchedIssue(Schema):
+    """What one request of a batch came to: the answer of /api/issue, or why there is none."""
+
+    uuid = fields.UUID()
+    code = fields.String()
+    expiresAt = fields.String()  # noqa: N815
+    expiresAtTimestamp = fields.Integer()  # noqa: N815
+    longExpiresAt = fields.String()  # noqa: N815
+    longExpiresAtTimestamp = fields.Integer()  # noqa: N815
+    error = fields.String()
+    errorCode = fields.String()  # noqa: N815
+    error_code = fields.String()
+
+
+class BatchIssueAnswer(Schema):
+    """As many as were asked for, in the same order."""
+
+    codes = fields.List(fields.Nested(BatchedIssue), required=True)
+    padding = _padding_out()
+
+
+class BatchIssueError(Schema):
+    """The first failure, and, unless the call was refused as a whole, what each request came to."""
+
+    codes = fields.List(fields.Nested(BatchedIssue))
+    error = fields.String(required=True)
+    errorCode = fields.String(required=True)  # noqa: N815
+    error_code = fields.String(required=True)
+    padding = _padding_out()
+
+
 class CodeRequest(RequestSchema):
     """A code, by its handle."""
 

@@ -13,6 +13,7 @@ from flask import Blueprint, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import force_locale
 from flask_babel import gettext as _
+from flask_babel import lazy_gettext as lazy
 from sqlalchemy.orm import Session
 
 from registry.delivery.qr import qr_image
@@ -25,12 +26,22 @@ from registry.faces.portal.forms import CHANNELS, NAMES_OF_TYPES
 from registry.faces.portal.settings import this_face
 from registry.faces.portal.sign_in import require
 from registry.lifecycle.at_hand import AtHand, OwnCode, end_code, extend_code, look_at, own_code, own_codes
+from registry.lifecycle.authorize import life_of
 from registry.models import transaction
 from registry.models.official import Permission
-from registry.protocol.codes import group, link_of
+from registry.protocol.codes import CodeForm, group, link_of
 
 SOON_SECONDS = 3600
 """Of what is left of a code: then its page says so, while it can still be kept good for longer."""
+
+TYPED = {
+    CodeForm.DIGITS: lazy("Type the 15 digits. Spaces do not matter."),
+    CodeForm.LETTERS: lazy(
+        "Type the 11 letters and digits. Spaces, capitals and small letters do not matter."
+    ),
+    CodeForm.SHORT: lazy("Type the 8 digits. Spaces do not matter."),
+}
+"""What the person does with a spoken code, in their language."""
 
 pages = Blueprint("codes", __name__, url_prefix="/portal/codes")
 pages.before_request(require(Permission.ISSUE))
@@ -75,6 +86,7 @@ def code(uuid: str) -> ResponseReturnValue:
         shown_until=None if at_hand is None else _in_zone(at_hand.shown_until, language),
         person_language=person_language,
         said=_said(own, person_language) if own.phone_made else None,
+        is_short=own.form is CodeForm.SHORT,
         statement_number=own.authorization.id,
         phone_made=own.phone_made,
         longer=None if own.expires_at >= own.longest else _how_long(own, language),
@@ -173,14 +185,14 @@ def _state_of(own: OwnCode, at_hand: AtHand | None) -> dict[str, object]:
 
 
 def _read_out(code: str, own: OwnCode, language: str) -> dict[str, object]:
-    """The code in groups with the words for its digits, and what else is said, in the person's language."""
+    """The code in groups, a word for each character, and what else is said, in the person's language."""
     with force_locale(language):
         return {
             "groups": [list(zip(part, spoken_words(part, language), strict=True)) for part in group(code)],
             "read_back": _("Please read the code back to me."),
             "next_taps": [
                 _("Open the app and tap “Enter a code”."),
-                _("Type the 15 digits. Spaces do not matter."),
+                str(TYPED[own.form]),
                 *_last_taps(own),
             ],
             "good_until": _("The code is good until %(time)s.", time=_in_zone(own.expires_at, language)),
@@ -205,7 +217,7 @@ def _last_taps(own: OwnCode) -> list[str]:
 
 def _how_long(own: OwnCode, language: str) -> str:
     """For how long it would be good from now, if it were extended: such as 24 hours."""
-    life = this_face().policy.life_of_code(own.phone_made)
+    life = life_of(own.form, this_face().policy, phone_made=own.phone_made)
     return str(format_timedelta(timedelta(seconds=life), threshold=2, locale=language))
 
 

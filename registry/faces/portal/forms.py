@@ -16,7 +16,7 @@ from wtforms.validators import AnyOf, DataRequired, Optional, ValidationError
 
 from registry.faces.pages.language import page_language
 from registry.faces.portal.consent import CONSENT_LANGUAGES, CONSENT_VERSION, CORRECTION_VERSION
-from registry.protocol.codes import is_well_formed, normalise
+from registry.protocol.codes import CodeForm, form_of, is_well_formed, normalise
 
 REPORT_TYPES = {"confirmed": lazy("Confirmed by test"), "likely": lazy("Clinical diagnosis")}
 NAMES_OF_TYPES = REPORT_TYPES | {"negative": lazy("Negative test after a diagnosis without one")}
@@ -197,7 +197,7 @@ class ActivationForm(AuthorizationForm):
 
     def validate_phone_code(self, field: Field) -> None:
         """Fifteen digits, of which the last one checks the others."""
-        if not is_well_formed(field.data):
+        if form_of(field.data) is not CodeForm.DIGITS or not is_well_formed(field.data):
             raise ValidationError(
                 _("A digit is wrong or missing: compare it with the phone, group by group.")
             )

@@ -18,6 +18,8 @@ def show_mistakes_as_pages(app: Flask) -> None:
     def _refused(refusal: Refusal) -> Response:
         if refusal.code is RefusalCode.UUID_ALREADY_EXISTS:
             return make_response(render_template("portal/already_handed_out.html"), 409)
+        if refusal.code is RefusalCode.MAINTENANCE_MODE:
+            return page(429)
         return page(404 if refusal.code is RefusalCode.CODE_NOT_FOUND else 400)
 
     show_mistakes(app, page, log)
@@ -33,6 +35,13 @@ def page(status: int) -> Response:
         advice = _(
             "It takes a permission that you do not have. "
             "Ask whoever looks after the officials of your authority."
+        )
+    elif status == 429:
+        title = _("No codes are handed out for now")
+        advice = _(
+            "Your health authority has stopped it for maintenance. Nothing was stored; codes that were handed"
+            " out cannot be entered meanwhile, and stay good until they end. Ask whoever runs the registry "
+            "when it goes on."
         )
     elif status >= 500:
         title = _("Something went wrong on our side")

@@ -1,6 +1,7 @@
-"""/api/issue, /api/checkcodestatus, /api/expirecode as a laboratory's system meets them."""
+"""/api/issue, batch-issue, checkcodestatus, expirecode as a laboratory's system meets them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -10,7 +11,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
+from registry.faces.device import IssuingFace, create_issuing_app
 from registry.faces.device.answers import ANSWER_SIZE
+from registry.faces.device.calls import BODY_LIMIT
 from registry.lifecycle.activity import acts_of, check_chain
 from registry.lifecycle.authorize import hash_api_key
 from registry.models import ApiKey, Authorization, VerificationCode, transaction
@@ -18,7 +21,7 @@ from registry.protocol.activity import decode_act
 from registry.protocol.codes import is_well_formed
 from tests.authority import ADMIN_KEY, AUTHORITY, DEVICE_KEY, LOOKUP_KEY
 from tests.clock import FakeClock
-from tests.faces.device.conftest import Post, padding, size_of
+from tests.faces.device.conftest import Post, padding, poster, size_of
 
 STATEMENT = {"testType": "confirmed", "testDate": "2026-06-14"}
 
@@ -176,3 +179,96 @@ def test_an_issued_code_names_the_key_that_issued_it(
 ) -> None:
     issue()
     assert len(issuing_session.scalars(select(Authorization.api_key_hash)).one() or b"") == 32
+
+
+# ---------------------------------------------------------------- in batches
+
+
+def batch(lab: Post, *requests: object, **more: Any) -> TestResponse:
+    """A call for several codes at once."""
+    return lab("/api/batch-issue", {"codes": list(requests), "padding": padding(), **more})
+
+
+def test_a_batch_of_ten_gives_ten_codes_in_an_answer_like_any_other(
+    lab: Post, issuing_session: Session
+) -> None:
+    handles = [str(uuid4()) for _ in range(10)]
+    issued = granted(batch(lab, *({**STATEMENT, "uuid": handle, "padding": "AAAA"} for handle in handles)))
+    assert set(issued) == {"codes"}
+    assert [one["uuid"] for one in issued["codes"]] == handles
+    assert len({one["code"] for one in issued["codes"]}) == 10
+    assert set(issued["codes"][0]) == {
+        "uuid", "code", "expiresAt", "expiresAtTimestamp", "longExpiresAt", "longExpiresAtTimestamp",
+    }  # fmt: skip
+    assert issuing_session.scalar(select(func.count()).select_from(VerificationCode)) == 10
+
+
+def test_what_can_be_issued_is_and_the_first_failure_speaks_for_all(
+    lab: Post, issuing_session: Session
+) -> None:
+    handle = str(uuid4())
+    answer = batch(
+        lab,
+        {**STATEMENT, "uuid": handle},
+        {**STATEMENT, "uuid": handle},
+        {"testType": "confirmed"},
+        {**STATEMENT, "testDate": 14},
+        "no request at all",
+        None,
+        {**STATEMENT, "onlyGenerateSMS": True},
+        {**STATEMENT, "phone": "+8613800000000"},
+        STATEMENT,
+    )
+    assert (answer.status_code, code_of(answer)) == (409, "uuid_already_exists")
+    codes = (answer.json or {})["codes"]
+    assert [one.get("errorCode") for one in codes] == [
+        None, "uuid_already_exists", "missing_date", "unparsable_request", "unparsable_request",
+        "unparsable_request", "unparsable_request", "", None,
+    ]  # fmt: skip
+    for one in codes:
+        assert ("code" in one) != ("error" in one)
+        assert one.get("errorCode") == one.get("error_code")
+    assert (answer.json or {})["error"] == codes[1]["error"]
+    kept = issuing_session.scalars(select(VerificationCode.uuid)).all()
+    assert sorted(kept) == sorted([handle, codes[-1]["uuid"]])
+
+
+def test_the_longest_answer_of_a_batch_still_has_the_one_size(lab: Post) -> None:
+    answer = batch(
+        lab, *[{**STATEMENT, "testType": ["x"], "symptomDate": ["x"], "phone": {"x" * 90: 1}}] * 10
+    )
+    assert (answer.status_code, code_of(answer)) == (400, "unparsable_request")
+
+
+@pytest.mark.parametrize("requests", [[], [STATEMENT] * 11])
+def test_a_batch_has_one_to_ten_requests(lab: Post, issuing_session: Session, requests: list[object]) -> None:
+    answer = batch(lab, *requests)
+    assert (answer.status_code, code_of(answer)) == (400, "")
+    assert "codes" not in (answer.json or {})
+    assert issuing_session.scalar(select(func.count()).select_from(VerificationCode)) == 0
+
+
+def test_codes_that_were_issued_before_a_fault_of_ours_reach_their_caller(
+    issuing_face: IssuingFace, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    times = iter([clock(), clock()])
+    broken = replace(issuing_face, clock=lambda: next(times))
+    answer = batch(poster(create_issuing_app(broken), ADMIN_KEY), *[STATEMENT] * 4)
+    assert (answer.status_code, code_of(answer)) == (500, "internal_error")
+    codes = (answer.json or {})["codes"]
+    assert ["code" in one for one in codes] == [True, True, False, False]
+    assert {one["errorCode"] for one in codes[2:]} == {"internal_error"}
+    assert caplog.text.count("unexpected fault endpoint=batch_issue type=StopIteration") == 1
+
+
+def test_a_batch_is_read_like_any_other_call(lab: Post) -> None:
+    for body in (b"", b"[]", b'{"codes": 5}', b'{"codes": {}}'):
+        answer = lab("/api/batch-issue", body)
+        assert (answer.status_code, code_of(answer)) == (400, "unparsable_request")
+    answer = lab("/api/batch-issue", b"x" * (BODY_LIMIT + 1))
+    assert (answer.status_code, code_of(answer)) == (413, "unparsable_request")
+    answer = batch(lab, STATEMENT, STATEMENT)
+    assert answer.status_code == 200
+    for key in (DEVICE_KEY, "nobody's", None):
+        answer = lab("/api/batch-issue", {"codes": [STATEMENT]}, api_key=key)
+        assert (answer.status_code, code_of(answer)) == (401, "")

@@ -4,12 +4,11 @@ import pytest
 
 from registry.lifecycle.authorize import hash_code
 from registry.models import Authorization, CodeAtHand, VerificationCode
-from registry.protocol.codes import check_digit
+from registry.protocol.codes import new_code
 from tests.faces.portal.conftest import AUTHORITY, Portal, fill_in, hand_over
 
 PATH = "/portal/activate/"
-DIGITS = "12345678901234"
-CODE = DIGITS + check_digit(DIGITS)
+CODE = new_code(lambda limit: 12_345_678_901_234 % limit)
 HALF_AN_HOUR = 1800
 QUARTER = 900
 

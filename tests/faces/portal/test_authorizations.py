@@ -7,7 +7,7 @@ import pytest
 
 from registry.delivery.spoken import spoken_words
 from registry.lifecycle.authorize import hash_code
-from registry.models import Authorization, Official, VerificationCode, transaction
+from registry.models import Authority, Authorization, Official, VerificationCode, transaction
 from registry.protocol.codes import is_well_formed
 from tests.faces.portal.conftest import AUTHORITY, Portal, code_on, fill_in, hand_over
 
@@ -217,3 +217,18 @@ def test_a_form_left_open_for_most_of_a_shift_still_works(portal: Portal) -> Non
     answers = fill_in(browser)
     portal.clock.advance(7 * 3600)
     assert hand_over(browser, answers).status_code == 200
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "for maintenance"), ("zh", "系统维护")])
+def test_under_maintenance_the_form_says_that_no_code_is_handed_out(
+    portal: Portal, language: str, words: str
+) -> None:
+    browser = portal.signed_in()
+    answers = fill_in(browser)
+    with transaction(portal.session):
+        portal.session.get_one(Authority, AUTHORITY).maintenance = True
+    browser.get(f"/portal/?lang={language}")
+    page = hand_over(browser, answers)
+    assert page.status_code == 429
+    assert words in page.text
+    assert portal.rows(VerificationCode) == []

@@ -6,10 +6,12 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from registry.delivery.spoken import spoken_words
 from registry.lifecycle.activity import acts_of
 from registry.lifecycle.at_hand import tell_claims
-from registry.models import CodeAtHand, Official, VerificationCode, transaction
+from registry.models import Authority, CodeAtHand, Official, VerificationCode, transaction
 from registry.protocol.activity import decode_act
+from registry.protocol.codes import is_well_formed
 from tests.faces.portal.conftest import AUTHORITY, Portal, code_on, field, fill_in
 
 MINUTE, DAY = 60, 86_400
@@ -215,3 +217,29 @@ def test_the_link_is_on_the_page_while_the_code_is(portal: Portal) -> None:
     later = browser.get(address).text
     assert "/v?c=" not in later
     assert "data:image/svg+xml" not in later
+
+
+@pytest.mark.parametrize(
+    ("form", "typed", "lengths"),
+    [
+        ("digits", "Type the 15 digits", [3] * 5),
+        ("letters", "Type the 11 letters and digits", [4, 4, 3]),
+        ("short", "Type the 8 digits", [4, 4]),
+    ],
+)
+def test_the_page_fits_the_form_of_the_code(
+    portal: Portal, form: str, typed: str, lengths: list[int]
+) -> None:
+    with transaction(portal.session):
+        portal.session.get_one(Authority, AUTHORITY).code_form = form
+    browser = portal.signed_in()
+    _, page = page_of(portal, browser, consent_language="en")
+    assert typed in page.text
+    groups = re.findall(r"<span>(\w+)</span>", page.text.split('class="code"')[1].split("</p>")[0])
+    assert [len(part) for part in groups] == lengths
+    words = re.findall(r'<b>(\w)</b> <span lang="en">([^<]+)</span>', page.text)
+    assert [word for _, word in words] == spoken_words("".join(groups), "en")
+    assert is_well_formed("".join(groups))
+    assert ("Keep it good for longer" in page.text) == (form != "short")
+    assert ("cannot be kept good for longer" in page.text) == (form == "short")
+    assert 'class="qr"' in page.text
