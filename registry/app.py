@@ -23,6 +23,7 @@ from registry.errors import ConfigurationError
 from registry.faces.audit import AuditFace, ReceiptsAccess, create_audit_app
 from registry.faces.device import create_collecting_app, create_issuing_app
 from registry.faces.device.settings import CollectingFace, IssuingFace
+from registry.faces.person import PersonFace, create_person_app
 from registry.faces.portal import PortalFace, create_portal_app
 from registry.faces.public import create_public_app
 from registry.faces.witness import WitnessFace, create_witness_app
@@ -103,6 +104,18 @@ def portal(settings: Settings, clock: Clock = time.time) -> Flask:
             profile=settings.profile,
             region=settings.region,
             address=settings.base_url,
+        )
+    )
+
+
+def person(settings: Settings, clock: Clock = time.time) -> Flask:
+    """Pages for people with a code. Holds the issuing half, and no key that opens a handle."""
+    return create_person_app(
+        PersonFace(
+            database_url=settings.issuing_database_url,
+            clock=clock,
+            lookup_key=read_secret(settings.keys_dir / "lookup.key"),
+            profile=settings.profile,
         )
     )
 
@@ -224,7 +237,11 @@ def embedded(settings: Settings | None = None, clock: Clock = time.time) -> "WSG
     check_folder(settings)
     configure_logging(when=TO_THE_HOUR)
     issue, collect, files = issuing(settings, clock), collecting(settings, clock), public(settings)
+    people = person(settings, clock)
     faces: dict[str, WSGIApplication] = {
+        "v": people,
+        "withdraw": people,
+        "person": people,
         "portal": portal(settings, clock),
         "api": issue,
         "jwks": issue,

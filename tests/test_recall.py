@@ -1,5 +1,6 @@
 """Recall, told as stories on the whole registry: what is taken back here, and what a phone then shows."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -51,6 +52,15 @@ class Desk:
         code = code_on(hand_over(self.browser, answers))
         (number,) = set(authorizations(self.world)) - known
         return number, code
+
+    def letter(self) -> str:
+        """The code of a letter for the person of the last statement."""
+        (path,) = re.findall(r'href="(/portal/codes/[^"/]+)"', self.browser.get("/portal/codes/").text)
+        token = field(self.browser.get(path), "csrf_token")
+        page = self.browser.post(f"{path}/letter", data={"csrf_token": token}).text
+        shown = re.search(r'<p class="code letter-code">(.*?)</p>', page)
+        assert shown is not None
+        return re.sub(r"<[^>]*>| ", "", shown[1])
 
     def ask(self, number: str) -> str:
         """Ask for a recall; the order's address."""
@@ -158,6 +168,53 @@ def test_a_patient_takes_it_back_before_publication(world: World, two_phones: tu
     alice.withdraw()
     never_warned(world, bob)
     assert world.published_keys() == []
+
+
+@pytest.mark.parametrize("letter_first", [True, False])
+@pytest.mark.parametrize("published", [True, False])
+def test_a_person_takes_it_back_by_the_code_of_a_letter(
+    world: World,
+    two_phones: tuple[Phone, Phone],
+    officials: tuple[Desk, Desk],
+    letter_first: bool,
+    published: bool,
+) -> None:
+    alice, bob = two_phones
+    one, _ = officials
+    _, code = one.state()
+    if letter_first:
+        letter = one.letter()
+    share(alice, code)
+    if not letter_first:
+        letter = one.letter()
+    if published:
+        turned_orange(world, bob)
+    anybody = Client(world.client.application)
+    done = anybody.post("/withdraw/", data={"code": letter.lower(), "sure": "y"})
+    assert "It is taken back" in done.text
+    if published:
+        warning_taken_back(world, bob)
+    else:
+        never_warned(world, bob)
+        assert world.published_keys() == []
+    assert "was used" in anybody.post("/withdraw/", data={"code": letter, "sure": "y"}).text
+
+
+def test_a_letter_ends_a_code_that_was_not_used_and_a_newer_letter_voids_it(
+    world: World, officials: tuple[Desk, Desk]
+) -> None:
+    one, _ = officials
+    _, code = one.state()
+    void, letter = one.letter(), one.letter()
+    anybody = Client(world.client.application)
+    assert "was used" in anybody.post("/withdraw/", data={"code": void, "sure": "y"}).text
+    assert "It is taken back" in anybody.post("/withdraw/", data={"code": letter, "sure": "y"}).text
+    assert world.app().verify(code).code == "code_expired"
+    world.next_window()
+    with Session(open_database(world.settings.issuing_database_url)) as session:
+        order = session.scalars(select(RecallOrder)).one()
+        assert (order.state, order.reason, order.asked_by) == ("done", "consent_withdrawn", None)
+        check_all_chains(session)
 
 
 def test_two_officials_take_it_back_after_publication(

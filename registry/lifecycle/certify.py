@@ -23,6 +23,7 @@ from registry.errors import CertificateInvalid, Malformed, Refusal, RefusalCode
 from registry.lifecycle.authorize import IssuingPolicy, check_open, hash_code
 from registry.lifecycle.consent import NO_CONSENT, ConsentEvidence, read_consent
 from registry.lifecycle.counts import CountKind, count_one
+from registry.lifecycle.letters import seal_to_letter
 from registry.lifecycle.replay import (
     answer_name_and_key,
     claim_answer,
@@ -201,6 +202,7 @@ def _issue_token(
     authorization = session.get_one(Authorization, code.authorization_id)
     handle = secrets.token_bytes(HANDLE_BYTES)
     authorization.recall_sealed = seal_handle(handle, recall_public_key, authorization.id)
+    seal_to_letter(session, authorization.id, handle)
     token_id = encode_base64(secrets.token_bytes(_TOKEN_ID_BYTES))
     issued_at = math.floor(now)
     expires_at = issued_at + policy.token_life_seconds

@@ -97,6 +97,15 @@ def approve_recall(
         .order_by(Authorization.id)
     )
     handles = sorted(open_handle(row.recall_sealed, key, row.id) for row in rows)
+    end_what_is_under_way(session, order, handles, now)
+    order.state, order.handles, order.uploads = RecallState.APPROVED.value, b"".join(handles), len(handles)
+    order.decided_by, order.decided_on = official_id, utc_date(now)
+    _record(session, order, ActKind.RECALL_APPROVED, _actor(official_id), now)
+    return len(handles)
+
+
+def end_what_is_under_way(session: Session, order: RecallOrder, handles: Sequence[bytes], now: float) -> None:
+    """What no phone has finished ends: codes of the statements meant, and tokens that have these handles."""
     session.execute(
         update(VerificationCode)
         .where(
@@ -110,10 +119,6 @@ def approve_recall(
     for place in range(0, len(handles), _AT_ONCE):
         some = VerificationToken.recall_handle.in_(handles[place : place + _AT_ONCE])
         session.execute(delete(VerificationToken).where(some).execution_options(synchronize_session=False))
-    order.state, order.handles, order.uploads = RecallState.APPROVED.value, b"".join(handles), len(handles)
-    order.decided_by, order.decided_on = official_id, utc_date(now)
-    _record(session, order, ActKind.RECALL_APPROVED, _actor(official_id), now)
-    return len(handles)
 
 
 def refuse_recall(

@@ -52,6 +52,7 @@ from registry.models import (
     SignInLink,
     VerificationCode,
     VerificationToken,
+    WithdrawalLetter,
 )
 from registry.models.diagnosis_key import is_of_key
 from registry.models.lease import leased
@@ -83,6 +84,7 @@ class RetiredIssuing:
     counts: int
     recall_orders: int
     recall_handles: int
+    letters: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class RetiredCollecting:
 def retire_issuing(session: Session, now: float) -> RetiredIssuing:
     """Codes 48 h after they expired; what lies at hand, tokens, answers, links and sessions at once; after a
     year what officials stated and did, orders to recall among it, the anchors of it, and the counts; sealed
-    handles after `RECALL_DAYS`.
+    handles and letters of withdrawal after `RECALL_DAYS`.
 
     The caller commits.
     """
@@ -112,6 +114,7 @@ def retire_issuing(session: Session, now: float) -> RetiredIssuing:
         session,
         delete(VerificationCode).where(VerificationCode.expires_at <= now - CODE_SECONDS_AFTER_EXPIRY),
     )
+    letters = _retire_letters(session, utc_date(now) - timedelta(days=RECALL_DAYS))
     has_code = exists().where(VerificationCode.authorization_id == Authorization.id)
     return RetiredIssuing(
         codes=codes,
@@ -131,8 +134,15 @@ def retire_issuing(session: Session, now: float) -> RetiredIssuing:
         anchors=delete_rows(session, delete(ActivityAnchor).where(ActivityAnchor.day <= last_day)),
         counts=delete_rows(session, delete(IssuingCount).where(IssuingCount.day <= last_day)),
         recall_orders=delete_rows(session, delete(RecallOrder).where(RecallOrder.asked_on <= last_day)),
+        letters=letters,
         recall_handles=_forget_handles(session, utc_date(now) - timedelta(days=RECALL_DAYS)),
     )
+
+
+def _retire_letters(session: Session, last_day: date) -> int:
+    """Letters of statements so old that no key of theirs can be left."""
+    old = select(Authorization.id).where(Authorization.stated_on <= last_day)
+    return delete_rows(session, delete(WithdrawalLetter).where(WithdrawalLetter.authorization_id.in_(old)))
 
 
 def _forget_handles(session: Session, last_day: date) -> int:

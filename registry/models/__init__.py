@@ -35,7 +35,7 @@ from registry.models.log import (
     WitnessState,
 )
 from registry.models.official import Official, PortalSession, SignInLink
-from registry.models.recall import RecalledUpload, RecallOrder
+from registry.models.recall import RecalledUpload, RecallOrder, WithdrawalLetter
 from registry.models.receipt import Receipt
 from registry.models.replay import CollectedAnswer, CollectingChaff, IssuedAnswer, IssuingChaff
 from registry.models.sessions import (
@@ -55,7 +55,6 @@ __all__ = [
     "IssuedAnswer", "IssuingBase", "IssuingChaff", "IssuingCount", "KeyRevision", "Lease", "LogEntry",
     "LogKey", "LogShard", "Official", "PortalSession", "RecallOrder", "RecalledUpload", "Receipt",
     "RegionFeed", "RegionIndex", "Shelf", "ShelfUpload", "SignInLink", "TrustFile", "VerificationCode",
-    "VerificationToken", "Withdrawal", "WitnessState", "committing_each", "forget_journal", "make_days",
-    "open_database",
-    "prepare_engine", "transaction",
+    "VerificationToken", "Withdrawal", "WithdrawalLetter", "WitnessState", "committing_each",
+    "forget_journal", "make_days", "open_database", "prepare_engine", "transaction",
 ]  # fmt: skip

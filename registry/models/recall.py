@@ -64,6 +64,24 @@ class RecallOrder(IssuingBase):
     """The opened handles, 16 bytes each, sorted; none but while the order waits to be carried out."""
 
 
+class WithdrawalLetter(IssuingBase):
+    """That a person has a letter with a code, by which they take their upload back alone.
+
+    The code is a key: what leads to the upload is sealed to it, and nobody else opens it with this row.
+    """
+
+    __tablename__ = "withdrawal_letter"
+    __table_args__ = IN_KEY_ORDER
+
+    authorization_id: Mapped[str] = mapped_column(ForeignKey("authorization.id"), primary_key=True)
+    code_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    """HMAC-SHA256 of the code under the registry's lookup key."""
+    public_key: Mapped[bytes] = mapped_column(LargeBinary(32))
+    """X25519; its private half is derived from the code, which is in the letter alone."""
+    sealed: Mapped[bytes | None] = mapped_column(LargeBinary(64))
+    """The upload's handle, sealed to that key; none before the code for the upload was used."""
+
+
 class RecalledUpload(CollectingBase):
     """That what comes with a handle is recalled already: an upload that was still under way is refused."""
 

@@ -55,6 +55,8 @@ class ActKind(StrEnum):
     ANCHOR_LOST = "anchor_lost"
     AUDITOR_LINK = "auditor_link"
     OFFICIAL_ADDED = "official_added"
+    LETTER_MADE = "letter_made"
+    LETTER_USED = "letter_used"
     RECALL_ASKED = "recall_asked"
     RECALL_APPROVED = "recall_approved"
     RECALL_REFUSED = "recall_refused"

@@ -1,8 +1,8 @@
-"""The front page with its three doors, where links to phones end, and the overview: is all well."""
+"""The front page with its three doors, and the overview: is all well."""
 
 from dataclasses import dataclass
 
-from flask import Blueprint, redirect, render_template, request
+from flask import Blueprint, redirect, render_template
 from flask.typing import ResponseReturnValue
 
 from registry.client.monitor.health import limits
@@ -11,7 +11,6 @@ from registry.faces.audit.history import charts
 from registry.faces.audit.quorum import quorum_of
 from registry.faces.audit.record import Record, now, this_record
 from registry.faces.audit.settings import this_face
-from registry.protocol.codes import is_link_code, normalise
 from registry.protocol.export_file import open_zip
 from registry.protocol.index import EXPOSURES, GAEN_ZIP, TRUST_PATH
 from registry.protocol.leaves import IndexLeaf
@@ -38,16 +37,6 @@ class Recipe:
 def doors() -> str:
     """Officials, phones, auditors."""
     return render_template("audit/doors.html")
-
-
-@pages.get("/v")
-def landing() -> str:
-    """Where a link with a code ends that no app has taken: the code, to be typed in the app.
-
-    The code stands in the query, which is logged nowhere, and in the answer, which nobody keeps.
-    """
-    code = normalise(request.args.get("c", ""))
-    return render_template("audit/landing.html", code=code if is_link_code(code) else None)
 
 
 @pages.get("/audit")

@@ -27,6 +27,7 @@ from registry.faces.portal.settings import this_face
 from registry.faces.portal.sign_in import require
 from registry.lifecycle.at_hand import AtHand, OwnCode, end_code, extend_code, look_at, own_code, own_codes
 from registry.lifecycle.authorize import life_of
+from registry.lifecycle.letters import make_letter
 from registry.models import transaction
 from registry.models.official import Permission
 from registry.protocol.codes import CodeForm, group, link_of
@@ -134,6 +135,37 @@ def end(uuid: str) -> ResponseReturnValue:
         ),
         uuid,
     )
+
+
+@pages.post("/<uuid>/letter")
+def letter(uuid: str) -> ResponseReturnValue:
+    """A letter to print, by whose code the person alone takes back what they share.
+
+    It voids an earlier one.
+    """
+    face, session, own = this_face(), db.session(), _own(uuid)
+    with transaction(session):
+        # A crash after this commit leaves a letter that nobody has seen: the next one voids it.
+        letter_code = make_letter(
+            session,
+            uuid,
+            official_id=g.official.official_id,
+            authority_id=g.official.authority_id,
+            lookup_key=face.lookup_key,
+            recall_key=face.recall_key,
+            now=face.clock(),
+        )
+    language = str(own.authorization.consent_language)
+    today = datetime.fromtimestamp(face.clock(), get_timezone(face.time_zone))
+    with force_locale(language):
+        return render_template(
+            "portal/letter.html",
+            uuid=own.uuid,
+            groups=[letter_code[place : place + 4] for place in range(0, len(letter_code), 4)],
+            address=f"{face.address}/withdraw/",
+            letter_language=language,
+            day=format_date(today, "long", locale=language),
+        )
 
 
 def _then_its_page(act: Callable[[Session], object], uuid: str) -> ResponseReturnValue:

@@ -48,20 +48,6 @@ def test_the_front_page_has_three_doors_in_both_languages(world: World) -> None:
             assert f'href="{door}"' in page
 
 
-def test_a_link_that_no_app_has_taken_ends_at_its_code(world: World) -> None:
-    code = "ABCDEFGHIJKLMNOPQRSTUVWX27"
-    for language, words in (("en", "tap “Enter a code”"), ("zh", "点“输入验证码”")):
-        page = world.client.get(f"/v?c={code.lower()}", headers={"Accept-Language": language})
-        assert words in page.text
-        assert f">{code}<" in page.text
-        assert page.headers["Cache-Control"] == "no-store"
-        assert page.headers["Referrer-Policy"] == "no-referrer"
-    for query in ("", "?c=", f"?c={code[:-1]}", "?c=<b>x</b>"):
-        page = world.client.get(f"/v{query}")
-        assert "This link is not whole" in page.text
-        assert "<b>x" not in page.text
-
-
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[Running]:
     running = Running(
