@@ -40,6 +40,7 @@ from registry.lifecycle.authorize import IssuingPolicy
 from registry.lifecycle.collect import CollectionPolicy
 from registry.models import CertificateKey, open_database
 from registry.protocol.certificate import load_public_key
+from registry.protocol.guessing import GuessBudget
 from registry.protocol.intervals import Clock
 from registry.protocol.revision_token import RevisionKeyRing
 from registry.public_files import public_storage
@@ -138,6 +139,8 @@ def issuing(settings: Settings, clock: Clock = time.time) -> Flask:
             certificate_signers=CertificateSigners(settings, clock),
             recall_public_key=read_recall_public_key(settings.keys_dir),
             policy=issuing_policy(settings),
+            guess_budget=GuessBudget().share(settings.web_processes),
+            trusted_proxies=settings.trusted_proxies,
             hold_milliseconds=settings.answer_hold_milliseconds,
             sleep=time.sleep,
             monotonic=time.monotonic,

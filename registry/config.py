@@ -69,7 +69,11 @@ class Settings:
     code_life_seconds: int
     """How long a spoken code is good for, before rounding up to a quarter of an hour."""
     web_processes: int
-    """Web server processes."""
+    """Web server processes. Each counts wrong codes for itself, with its share of what may be tried."""
+    trusted_proxies: int
+    """How many proxies of yours a call passes before it reaches the registry: so manieth from the end in
+    `X-Forwarded-For` is the caller, whose network alone is read, to bound guessing at codes. Too high, and
+    callers choose their network themselves; too low, and all share the proxy's."""
     web_threads: int
     """On SQLite: threads in each; one per request under way, held answers included."""
     web_connections: int
@@ -179,6 +183,7 @@ def _read(env: Env) -> Settings:
         answer_hold_milliseconds=env.int("ANSWER_HOLD_MILLISECONDS", 300),
         code_life_seconds=env.int("CODE_LIFE_SECONDS", DAY),
         web_processes=env.int("WEB_PROCESSES", 2),
+        trusted_proxies=env.int("TRUSTED_PROXIES", 0),
         web_threads=env.int("WEB_THREADS", 64),
         web_connections=env.int("WEB_CONNECTIONS", 4000),
         pkcs11_module=env.path("PKCS11_MODULE", None),
@@ -251,6 +256,10 @@ def _check(settings: Settings) -> None:
         raise ConfigurationError("REGISTRY_REGION must be set: XA is for demonstrations only")
     if settings.profile == "production" and settings.answer_hold_milliseconds == 0:
         raise ConfigurationError("REGISTRY_ANSWER_HOLD_MILLISECONDS of 0 lets an observer tell uploads apart")
+    if settings.web_processes < 1:
+        raise ConfigurationError("REGISTRY_WEB_PROCESSES must be 1 or more")
+    if settings.trusted_proxies < 0:
+        raise ConfigurationError("REGISTRY_TRUSTED_PROXIES must be 0 or more")
     token = (settings.pkcs11_module, settings.pkcs11_token, settings.pkcs11_pin_file)
     if any(token) and not all(token):
         raise ConfigurationError(

@@ -105,7 +105,7 @@ def verify_code(
     if row is None:
         raise Refusal(RefusalCode.CODE_INVALID, "the code is not valid: check it with whoever gave it to you")
     shelf = issued_answers(now)
-    name, key = answer_name_and_key(b"verify", authority_id.encode() + b"\0" + body)
+    name, key = _name_and_key_of(authority_id, body)
     repeatable = len(padding) >= REPLAY_PADDING_BYTES
     if row.claimed:
         answer = earlier_answer(session, shelf, name, key) if repeatable else None
@@ -125,6 +125,20 @@ def verify_code(
         keep_answer(session, shelf, name, key, _write_answer(verified))
     count_one(session, CountKind.REDEEMED, now)
     return verified
+
+
+def repeated_verification(
+    session: Session, *, body: bytes, padding: bytes, authority_id: str, now: float
+) -> VerifiedCode | None:
+    """The answer that the same body got from `verify_code` within a day, if it has padding enough; else None.
+
+    No code is looked at. Refuses with `maintenance_mode`.
+    """
+    check_open(session, authority_id)
+    if len(padding) < REPLAY_PADDING_BYTES:
+        return None
+    answer = earlier_answer(session, issued_answers(now), *_name_and_key_of(authority_id, body))
+    return None if answer is None else _read_answer(answer)
 
 
 def certify(
@@ -189,6 +203,11 @@ def certify(
         encoded = encode_certificate(renewed, certificate_signer)
         keep_answer(session, shelf, name, key, encoded.encode("ascii"))
     return encoded
+
+
+def _name_and_key_of(authority_id: str, body: bytes) -> tuple[bytes, bytes]:
+    """Under which the answer to this request for a token lies."""
+    return answer_name_and_key(b"verify", authority_id.encode() + b"\0" + body)
 
 
 def _issue_token(

@@ -24,7 +24,7 @@ from registry.protocol.certificate import jwk_of
 
 __all__ = ["CollectingFace", "IssuingFace", "create_collecting_app", "create_issuing_app"]
 
-_API_CODES = {400: "", 401: "", 404: "", 405: "", 413: RefusalCode.UNPARSABLE_REQUEST.value}
+_API_CODES = {400: "", 401: "", 404: "", 405: "", 413: RefusalCode.UNPARSABLE_REQUEST.value, 429: ""}
 _UPLOAD_CODES = dict.fromkeys((400, 404, 405, 413, 415), RefusalCode.BAD_REQUEST.value)
 
 

@@ -67,10 +67,12 @@ class DeviceApplication(Flask):
             # Clients know a fixed list of statuses; whatever else HTTP has is a bad request to them.
             status = HTTPStatus.BAD_REQUEST
         response = self.refusal(error.description or error.name, self.code_by_status[status], status)
-        if status == HTTPStatus.METHOD_NOT_ALLOWED:
-            for name, value in error.get_headers():
-                if name == "Allow":
-                    response.headers[name] = value
+        for name, value in error.get_headers():
+            if name in ("Allow", "Retry-After"):
+                response.headers[name] = value
+        if "Retry-After" in response.headers:
+            # Existing apps read this name.
+            response.headers["X-Retry-After"] = response.headers["Retry-After"]
         return response
 
 

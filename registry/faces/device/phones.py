@@ -1,18 +1,23 @@
 """/api/verify and /api/certificate: a phone turns the code it was given into a certificate for its keys."""
 
+from datetime import UTC, datetime
 from typing import Any
 
-from flask import Response
+from flask import Response, request
 from marshmallow import Schema
+from sqlalchemy.orm import Session
+from werkzeug.exceptions import TooManyRequests
 
 from registry.errors import Malformed, Refusal, RefusalCode, Unavailable
 from registry.faces.database import db
+from registry.faces.device.addresses import calling_network
 from registry.faces.device.answers import padded
 from registry.faces.device.api_keys import caller_of_kind
 from registry.faces.device.calls import answer_chaff, is_chaff, is_json, members_of, receive_body
+from registry.faces.device.guesses import Guesses, TooManyGuesses
 from registry.faces.device.schemas import CertificateRequest, VerifyRequest
 from registry.faces.device.settings import IssuingFace
-from registry.lifecycle.certify import certify, verify_code
+from registry.lifecycle.certify import VerifiedCode, certify, repeated_verification, verify_code
 from registry.lifecycle.consent import ConsentEvidence
 from registry.models import Authority, IssuingChaff, transaction
 from registry.protocol.encoding import decode_base64
@@ -34,6 +39,7 @@ class PhoneViews:
 
     def __init__(self, face: IssuingFace) -> None:
         self._face = face
+        self._guesses = Guesses(face.guess_budget, face.clock)
 
     def verify(self) -> Response:
         """POST /api/verify."""
@@ -43,20 +49,32 @@ class PhoneViews:
             return answer_chaff(session, body, _VERIFY, IssuingChaff)
         require_json()
         members = members_of(body, _VERIFY, RefusalCode.UNPARSABLE_REQUEST)
-        with transaction(session):
-            verified = verify_code(
-                session,
-                body=body,
-                code=members["code"],
-                padding=_bytes_of(members["padding"]),
-                accept=_accepted(members["accept"]),
-                authority_id=caller.authority_id,
-                lookup_key=self._face.lookup_key,
-                token_signer=self._face.token_signer,
-                recall_public_key=self._face.recall_public_key,
-                policy=self._face.policy,
-                now=self._face.clock(),
-            )
+        accept, padding = _accepted(members["accept"]), _bytes_of(members["padding"])
+        session.rollback()  # gives the connection back: who waits for others' tries must not hold one
+        try:
+            with (
+                self._guesses.looked_at(
+                    members["code"],
+                    authority_id=caller.authority_id,
+                    network=calling_network(request.environ, self._face.trusted_proxies),
+                ),
+                transaction(session),
+            ):
+                verified = verify_code(
+                    session,
+                    body=body,
+                    code=members["code"],
+                    padding=padding,
+                    accept=accept,
+                    authority_id=caller.authority_id,
+                    lookup_key=self._face.lookup_key,
+                    token_signer=self._face.token_signer,
+                    recall_public_key=self._face.recall_public_key,
+                    policy=self._face.policy,
+                    now=self._face.clock(),
+                )
+        except TooManyGuesses as refused:
+            verified = self._answered_before(session, caller.authority_id, body, padding, refused)
         # A crash here loses the reply, not the code: the same body gets the same answer.
         answer: dict[str, Any] = {"testtype": verified.report_type, "token": verified.token}
         if verified.onset_date is not None:
@@ -64,6 +82,22 @@ class PhoneViews:
         if verified.test_date is not None:
             answer["testDate"] = verified.test_date.isoformat()
         return padded(answer)
+
+    def _answered_before(
+        self, session: Session, authority_id: str, body: bytes, padding: bytes, refused: TooManyGuesses
+    ) -> VerifiedCode:
+        """A lost answer again, wherever it is asked for now. Raises TooManyRequests if there was none."""
+        found = repeated_verification(
+            session, body=body, padding=padding, authority_id=authority_id, now=self._face.clock()
+        )
+        if found is None:
+            # Not `code_invalid`: a person with a right code would throw it away, and it is still good. Apps
+            # say of 429 that the call may be made again later; inside the encryption nobody else sees it.
+            raise TooManyRequests(
+                "too many wrong codes came from this network: try again later, or use the code's link",
+                retry_after=datetime.fromtimestamp(refused.again_at, UTC),
+            )
+        return found
 
     def certificate(self) -> Response:
         """POST /api/certificate."""

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from registry.lifecycle.authorize import IssuingPolicy
 from registry.lifecycle.collect import CollectionPolicy
 from registry.protocol.certificate import CertificateSigner
+from registry.protocol.guessing import GuessBudget
 from registry.protocol.intervals import Clock
 from registry.protocol.revision_token import RevisionKeyRing
 
@@ -32,6 +33,10 @@ class IssuingFace:
     policy: IssuingPolicy
     sleep: Callable[[float], None]
     monotonic: Callable[[], float]
+    guess_budget: GuessBudget = field(default_factory=GuessBudget)
+    """Wrong codes that this process looks at in an hour: its share of the registry's."""
+    trusted_proxies: int = 0
+    """How many proxies of ours a call passes before it comes here."""
     hold_milliseconds: int = 300
     """Answers leave this long after arrival, or at a multiple of it. 0 only for measuring."""
 
