@@ -19,6 +19,9 @@ from sqlalchemy.orm import Session, sessionmaker
 from werkzeug.test import run_wsgi_app
 
 from registry.config import Settings, read_settings
+from registry.delivery.folder_gateway import FolderGateway
+from registry.delivery.gateways_file import read_gateways
+from registry.delivery.sms import SmsDesk
 from registry.errors import ConfigurationError
 from registry.faces.audit import AuditFace, ReceiptsAccess, create_audit_app
 from registry.faces.device import create_collecting_app, create_issuing_app
@@ -45,6 +48,7 @@ from registry.public_files import public_storage
 from registry.publisher import Publisher, publication_policy, publisher
 from registry.signing import NoteSigner
 from registry.signing.file_key import FileKey
+from registry.signing.key_file import read_private
 from registry.signing.keyring import FilesKeyRing
 from registry.witness.beginning import begin_witness
 from registry.witness.cosigner import Witness
@@ -87,6 +91,14 @@ def configure_logging(*, when: str) -> None:
 def issuing_policy(settings: Settings) -> IssuingPolicy:
     """How codes, tokens and certificates are given out."""
     return IssuingPolicy(code_life_seconds=settings.code_life_seconds)
+
+
+def sms_desk(settings: Settings) -> SmsDesk | None:
+    """What sends SMS; None where there is no gateway. A demonstration's lie in its folder, unsent."""
+    if settings.sms_gateways_file is None:
+        demo = settings.profile == "demo"
+        return SmsDesk([FolderGateway(settings.data_dir / "sms")]) if demo else None
+    return SmsDesk(read_gateways(read_private(settings.sms_gateways_file).decode(), read_private))
 
 
 def portal(settings: Settings, clock: Clock = time.time) -> Flask:
