@@ -57,6 +57,8 @@ class ActKind(StrEnum):
     RECALL_APPROVED = "recall_approved"
     RECALL_REFUSED = "recall_refused"
     RECALL_DONE = "recall_done"
+    SMS_TEXT_CHANGED = "sms_text_changed"
+    SMS_TEXT_DROPPED = "sms_text_dropped"
 
 
 @dataclass(frozen=True, slots=True)
