@@ -11,6 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flask import Flask
@@ -21,6 +22,7 @@ from werkzeug.test import run_wsgi_app
 from registry.config import Settings, read_settings
 from registry.delivery.folder_gateway import FolderGateway
 from registry.delivery.gateways_file import read_gateways
+from registry.delivery.messages import SmsMaker
 from registry.delivery.sms import SmsDesk
 from registry.errors import ConfigurationError
 from registry.faces.audit import AuditFace, ReceiptsAccess, create_audit_app
@@ -101,6 +103,20 @@ def sms_desk(settings: Settings) -> SmsDesk | None:
     return SmsDesk(read_gateways(read_private(settings.sms_gateways_file).decode(), read_private))
 
 
+def sms_maker(settings: Settings) -> SmsMaker:
+    """What makes SMS and sends them. Each authority's newest signing key signs."""
+    newest: dict[str, FileKey] = {}
+    for path in sorted((settings.keys_dir / "sms").glob("*~v*.pem"), key=sms_key_version):
+        authority_id, _, key_id = path.stem.partition("~")
+        newest[authority_id] = FileKey.load(path, key_id, "1")
+    return SmsMaker(sms_desk(settings), newest, settings.region, settings.base_url)
+
+
+def sms_key_version(path: Path) -> int:
+    """The number of an SMS signing key, from its file's name: `<authority>~v<number>.pem`."""
+    return int(path.stem.rpartition("~v")[2])
+
+
 def portal(settings: Settings, clock: Clock = time.time) -> Flask:
     """The officials' face. Holds the issuing half."""
     return create_portal_app(
@@ -140,6 +156,7 @@ def issuing(settings: Settings, clock: Clock = time.time) -> Flask:
             hold_milliseconds=settings.answer_hold_milliseconds,
             sleep=time.sleep,
             monotonic=time.monotonic,
+            sms=sms_maker(settings),
         )
     )
 

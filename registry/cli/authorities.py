@@ -15,7 +15,7 @@ from registry.config import read_settings
 from registry.errors import RegistryError
 from registry.lifecycle.activity import record_operators_act
 from registry.lifecycle.publish.decoys import keep_sets_served
-from registry.models import HealthAuthority, HealthAuthorityKey, open_database, transaction
+from registry.models import Authority, HealthAuthority, HealthAuthorityKey, open_database, transaction
 from registry.protocol.activity import ActKind
 from registry.protocol.certificate import load_public_key
 from registry.protocol.regions import check_region
@@ -86,6 +86,29 @@ def add(
             kind = ActKind.AUTHORITY_CHANGED if known else ActKind.AUTHORITY_ADDED
             record_operators_act(issuing, kind, {"authority": name}, now)
     click.echo(f"{name}: {len(pems)} key(s), regions {', '.join(known_regions)}")
+
+
+@authority.command("sms")
+@click.option("--generate/--no-generate", default=None, help="Let its systems have the texts of SMS.")
+@click.option("--signed/--no-signed", default=None, help="Sign its SMS; `registry keys sms` makes the key.")
+@told_plainly
+def sms(*, generate: bool | None, signed: bool | None) -> None:
+    """What the registry's own authority does by SMS. Without options: how it stands."""
+    settings = read_settings()
+    check_folder(settings)
+    wanted = {"generate_sms_allowed": generate, "sms_signed": signed}
+    changes = {name: value for name, value in wanted.items() if value is not None}
+    with Session(open_database(settings.issuing_database_url)) as session, transaction(session):
+        own = session.get_one(Authority, settings.health_authority_id)
+        for name, value in changes.items():
+            setattr(own, name, value)
+        session.flush()
+        if changes:
+            detail: dict[str, str | int] = {"authority": own.id}
+            detail |= {name: int(value) for name, value in changes.items()}
+            record_operators_act(session, ActKind.AUTHORITY_CHANGED, detail, int(time.time()))
+        for name in wanted:
+            click.echo(f"{name}: {'yes' if getattr(own, name) else 'no'}")
 
 
 def _check_words(name: str, issuer: str, audience: str) -> None:

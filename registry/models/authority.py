@@ -1,6 +1,6 @@
 """Issuing half: health authorities, the public halves of their certificate keys, and API keys."""
 
-from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String
+from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.models.bases import IN_KEY_ORDER, IssuingBase
@@ -17,6 +17,10 @@ class Authority(IssuingBase):
     name: Mapped[str] = mapped_column(String(200))
     certificate_issuer: Mapped[str] = mapped_column(String(200))
     certificate_audience: Mapped[str] = mapped_column(String(200))
+    generate_sms_allowed: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether its systems may have the text of an SMS, to send it by themselves (`onlyGenerateSMS`)."""
+    sms_signed: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether its SMS go out signed, or not at all."""
 
 
 class CertificateKey(IssuingBase):

@@ -1,4 +1,4 @@
-"""Texts of SMS."""
+"""Codes by SMS: texts, and what each authority allows."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -23,8 +23,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("authority_id", "label", "language", name=op.f("pk_sms_template")),
         sqlite_with_rowid=False,
     )
+    for name in ("generate_sms_allowed", "sms_signed"):
+        op.add_column("authority", sa.Column(name, sa.Boolean(), server_default=sa.false(), nullable=False))
 
 
 def downgrade() -> None:
     """Go back. The authorities' own texts are lost."""
+    for name in ("sms_signed", "generate_sms_allowed"):
+        op.drop_column("authority", name)
     op.drop_table("sms_template")
