@@ -11,6 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flask import Flask
@@ -19,6 +20,10 @@ from sqlalchemy.orm import Session, sessionmaker
 from werkzeug.test import run_wsgi_app
 
 from registry.config import Settings, read_settings
+from registry.delivery.folder_gateway import FolderGateway
+from registry.delivery.gateways_file import read_gateways
+from registry.delivery.messages import SmsMaker
+from registry.delivery.sms import SmsDesk
 from registry.errors import ConfigurationError
 from registry.faces.audit import AuditFace, ReceiptsAccess, create_audit_app
 from registry.faces.device import create_collecting_app, create_issuing_app
@@ -47,6 +52,7 @@ from registry.public_files import public_storage
 from registry.publisher import Publisher, publication_policy, publisher
 from registry.signing import NoteSigner
 from registry.signing.file_key import FileKey
+from registry.signing.key_file import read_private
 from registry.signing.keyring import FilesKeyRing
 from registry.witness.beginning import begin_witness
 from registry.witness.cosigner import Witness
@@ -89,6 +95,28 @@ def configure_logging(*, when: str) -> None:
 def issuing_policy(settings: Settings) -> IssuingPolicy:
     """How codes, tokens and certificates are given out."""
     return IssuingPolicy(code_life_seconds=settings.code_life_seconds)
+
+
+def sms_desk(settings: Settings) -> SmsDesk | None:
+    """What sends SMS; None where there is no gateway. A demonstration's lie in its folder, unsent."""
+    if settings.sms_gateways_file is None:
+        demo = settings.profile == "demo"
+        return SmsDesk([FolderGateway(settings.data_dir / "sms")]) if demo else None
+    return SmsDesk(read_gateways(read_private(settings.sms_gateways_file).decode(), read_private))
+
+
+def sms_maker(settings: Settings) -> SmsMaker:
+    """What makes SMS and sends them. Each authority's newest signing key signs."""
+    newest: dict[str, FileKey] = {}
+    for path in sorted((settings.keys_dir / "sms").glob("*~v*.pem"), key=sms_key_version):
+        authority_id, _, key_id = path.stem.partition("~")
+        newest[authority_id] = FileKey.load(path, key_id, "1")
+    return SmsMaker(sms_desk(settings), newest, settings.region, settings.base_url)
+
+
+def sms_key_version(path: Path) -> int:
+    """The number of an SMS signing key, from its file's name: `<authority>~v<number>.pem`."""
+    return int(path.stem.rpartition("~v")[2])
 
 
 def portal(settings: Settings, clock: Clock = time.time) -> Flask:
@@ -144,6 +172,7 @@ def issuing(settings: Settings, clock: Clock = time.time) -> Flask:
             hold_milliseconds=settings.answer_hold_milliseconds,
             sleep=time.sleep,
             monotonic=time.monotonic,
+            sms=sms_maker(settings),
         )
     )
 

@@ -66,6 +66,9 @@ class Settings:
     answer_hold_milliseconds: int
     """Phone endpoints answer at arrival plus this, or its next multiple, whatever they did. 0 lets an
     observer time them: only for measuring."""
+    sms_gateways_file: Path | None
+    """SMS gateways, in TOML, mode 0600 (docs/sms.md). Without it a demonstration writes each SMS into its
+    folder, and any other registry sends none. Whoever can write it learns all numbers that an SMS goes to."""
     code_life_seconds: int
     """How long a spoken code is good for, before rounding up to a quarter of an hour."""
     web_processes: int
@@ -181,6 +184,7 @@ def _read(env: Env) -> Settings:
         floor=env.int("FLOOR", 1 if demo else 10),
         retention_days=env.int("RETENTION_DAYS", 21),
         answer_hold_milliseconds=env.int("ANSWER_HOLD_MILLISECONDS", 300),
+        sms_gateways_file=env.path("SMS_GATEWAYS_FILE", None),
         code_life_seconds=env.int("CODE_LIFE_SECONDS", DAY),
         web_processes=env.int("WEB_PROCESSES", 2),
         trusted_proxies=env.int("TRUSTED_PROXIES", 0),

@@ -38,6 +38,11 @@ class RefusalCode(StrEnum):
     TOKEN_EXPIRED = "token_expired"  # noqa: S105  # the field's word, not a secret
     HMAC_INVALID = "hmac_invalid"
     MAINTENANCE_MODE = "maintenance_mode"
+    PHONE_NUMBER_INVALID = "phone_number_invalid"
+    MISSING_PHONE = "missing_phone"
+    MISSING_NONCE = "missing_nonce"
+    SMS_FAILURE = "sms_failure"
+    SMS_QUEUE_FULL = "sms_queue_full"
     BAD_REQUEST = "bad_request"
     UNKNOWN_HEALTH_AUTHORITY_ID = "unknown_health_authority_id"
     HEALTH_AUTHORITY_MISSING_REGION_CONFIG = "health_authority_missing_region_config"

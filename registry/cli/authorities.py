@@ -125,6 +125,26 @@ def codes(form: str, authority_id: str | None) -> None:
         click.echo(f"{found.id}: codes of the form {form}")
 
 
+@authority.command("sms")
+@click.option("--generate/--no-generate", default=None, help="Let its systems have the texts of SMS.")
+@click.option("--signed/--no-signed", default=None, help="Sign its SMS; `registry keys sms` makes the key.")
+@click.option("--authority", "authority_id", help="Another authority of this registry than its first one.")
+@told_plainly
+def sms(*, generate: bool | None, signed: bool | None, authority_id: str | None) -> None:
+    """What an authority does by SMS. Without options: how it stands."""
+    wanted = {"generate_sms_allowed": generate, "sms_signed": signed}
+    changes = {name: value for name, value in wanted.items() if value is not None}
+    with _own_authority(authority_id) as (session, found):
+        for name, value in changes.items():
+            setattr(found, name, value)
+        if changes:
+            detail: dict[str, str | int] = {"authority": found.id}
+            detail |= {name: int(value) for name, value in changes.items()}
+            record_operators_act(session, ActKind.AUTHORITY_CHANGED, detail, time.time())
+        for name in wanted:
+            click.echo(f"{name}: {'yes' if getattr(found, name) else 'no'}")
+
+
 @contextmanager
 def _own_authority(authority_id: str | None) -> Iterator[tuple[Session, Authority]]:
     """An authority that issues codes here, to be changed in one transaction with the act that says so."""

@@ -12,7 +12,7 @@ from rich.table import Column, Table
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from registry.app import check_folder
+from registry.app import check_folder, sms_key_version
 from registry.cli.faults import told_plainly
 from registry.cli.first_run import create_certificate_key
 from registry.cli.rehearsal import rehearse as play_through
@@ -27,6 +27,7 @@ from registry.models import (
     transaction,
 )
 from registry.protocol.activity import ActKind
+from registry.signing.file_key import FileKey, create_key_file
 from registry.signing.key_place import open_key_ring
 
 OVERLAP_DAYS = 21
@@ -147,6 +148,25 @@ def rotate_certificate() -> None:
             .values(ends)
         )
     click.echo(f"{name} signs certificates from now on; the older key ends {_utc(now + DAY)}.")
+
+
+@keys.command("sms")
+@told_plainly
+def make_sms_key() -> None:
+    """Make a new key for signing the authority's SMS. It signs once the processes have been started again.
+
+    Whether SMS are signed is for `registry authority sms --signed`. The public half is told: phones need it.
+    """
+    settings = _settings()
+    folder, authority_id = settings.keys_dir / "sms", settings.health_authority_id
+    known = [sms_key_version(path) for path in folder.glob(f"{authority_id}~v*.pem")]
+    name = f"v{max(known, default=0) + 1}"
+    path = folder / f"{authority_id}~{name}.pem"
+    create_key_file(path)
+    # After the file: a crash in between leaves a key that signs and no act; the file itself tells of it.
+    _record(settings, ActKind.SMS_KEY_MADE, f"{authority_id}/{name}", int(time.time()))
+    click.echo(f"{name} signs SMS of {authority_id} from the next start on. Its public key:\n")
+    click.echo(FileKey.load(path, name, "1").public_key_pem, nl=False)
 
 
 def _record(settings: Settings, kind: ActKind, key: str, now: int) -> None:

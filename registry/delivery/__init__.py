@@ -1,1 +1,1 @@
-"""HOW A CODE REACHES A PERSON. Nothing here keeps a code, or learns where it goes."""
+"""HOW A CODE REACHES A PERSON. Nothing here keeps a code; where it goes is known while it goes."""

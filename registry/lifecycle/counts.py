@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from registry.lifecycle.inserts import insert_into, table_of
@@ -44,6 +44,16 @@ def count_one(session: Session, kind: CountKind, now: float) -> None:
         insert_into(session, IssuingCount)
         .values(day=utc_date(now), kind=kind.value, n=1)
         .on_conflict_do_update(index_elements=["day", "kind"], set_={"n": rows.c.n + 1})
+    )
+
+
+def uncount_one(session: Session, kind: CountKind, day: date) -> None:
+    """One less of `kind` on that day, for what was undone; locks as `count_one` does."""
+    session.execute(
+        update(IssuingCount)
+        .where(IssuingCount.day == day, IssuingCount.kind == kind.value, IssuingCount.n > 0)
+        .values(n=IssuingCount.n - 1)
+        .execution_options(synchronize_session=False)
     )
 
 

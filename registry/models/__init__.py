@@ -46,6 +46,7 @@ from registry.models.sessions import (
     transaction,
 )
 from registry.models.shelf import BatchShelf, Shelf, ShelfUpload
+from registry.models.sms_template import SmsTemplate
 
 __all__ = [
     "ActivityAnchor", "ActivityChain", "ActivityEvent", "ApiKey", "Authority", "Authorization", "Batch",
@@ -54,7 +55,7 @@ __all__ = [
     "DayFile", "DiagnosisKey", "ExportFile", "ExportSigningKey", "HealthAuthority", "HealthAuthorityKey",
     "IssuedAnswer", "IssuingBase", "IssuingChaff", "IssuingCount", "KeyRevision", "Lease", "LogEntry",
     "LogKey", "LogShard", "Official", "PortalSession", "RecallOrder", "RecalledUpload", "Receipt",
-    "RegionFeed", "RegionIndex", "Shelf", "ShelfUpload", "SignInLink", "TrustFile", "VerificationCode",
-    "VerificationToken", "Withdrawal", "WithdrawalLetter", "WitnessState", "committing_each",
-    "forget_journal", "make_days", "open_database", "prepare_engine", "transaction",
+    "RegionFeed", "RegionIndex", "Shelf", "ShelfUpload", "SignInLink", "SmsTemplate", "TrustFile",
+    "VerificationCode", "VerificationToken", "Withdrawal", "WithdrawalLetter", "WitnessState",
+    "committing_each", "forget_journal", "make_days", "open_database", "prepare_engine", "transaction",
 ]  # fmt: skip

@@ -21,6 +21,10 @@ class Authority(IssuingBase):
     """No code is issued and none is taken; what phones hold already goes on to certificate and upload."""
     code_form: Mapped[str] = mapped_column(String(8), default="digits", server_default="digits")
     """A `CodeForm`: of the codes that are issued from now on."""
+    generate_sms_allowed: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether its systems may have the text of an SMS, to send it by themselves (`onlyGenerateSMS`)."""
+    sms_signed: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether its SMS go out signed, or not at all."""
 
 
 class CertificateKey(IssuingBase):

@@ -37,6 +37,11 @@ class Authorization(IssuingBase):
     """Leads to the upload, for a recall: its handle, sealed to a key that the portal alone holds. None before
     the code was used, and again when no key of the upload can be left."""
 
+    @property
+    def is_self_report(self) -> bool:
+        """Whether the person stated it, and no official and no laboratory."""
+        return self.report_type == "user-report"
+
     def attestation(self) -> dict[str, str]:
         """What was stated, as a receipt commits to it: every column but the salt and the sealed handle, what
         is none left out."""

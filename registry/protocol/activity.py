@@ -42,6 +42,8 @@ class ActKind(StrEnum):
     CODE_ISSUED = "code_issued"
     CODE_EXPIRED = "code_expired"
     CODE_EXTENDED = "code_extended"
+    CODE_UNDONE = "code_undone"
+    CODE_SENT = "code_sent"
     KEY_ROTATED = "key_rotated"
     CERTIFICATE_KEY_ROTATED = "certificate_key_rotated"
     AUTHORITY_ADDED = "authority_added"
@@ -61,6 +63,9 @@ class ActKind(StrEnum):
     RECALL_APPROVED = "recall_approved"
     RECALL_REFUSED = "recall_refused"
     RECALL_DONE = "recall_done"
+    SMS_KEY_MADE = "sms_key_made"
+    SMS_TEXT_CHANGED = "sms_text_changed"
+    SMS_TEXT_DROPPED = "sms_text_dropped"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from registry.faces.database import db
 from registry.faces.device.answers import padded, status_of
 from registry.faces.device.api_keys import Caller, caller_of_kind
 from registry.faces.device.calls import checked, members_of, receive_body
+from registry.faces.device.messages import deliver, wanted_sms
 from registry.faces.device.phones import require_json
 from registry.faces.device.schemas import BatchIssueRequest, CodeRequest, IssueRequest
 from registry.faces.device.settings import IssuingFace
@@ -99,10 +100,7 @@ class IssuerViews:
 
     def _issue_one(self, session: Session, caller: Caller, members: Mapping[str, Any]) -> dict[str, object]:
         """Issue what one request asks for, in a transaction of its own; the members of its answer."""
-        if members["only_generate_sms"]:
-            raise Refusal(RefusalCode.UNPARSABLE_REQUEST, "'onlyGenerateSMS' is not allowed here")
-        if members["phone"]:
-            raise BadRequest("no SMS gateway is set up: leave 'phone' out and hand the code over yourself")
+        wanted = wanted_sms(self._face, session, caller.authority_id, members)
         statement = Statement(
             report_type=members["test_type"].lower(),
             test_date=members["test_date"],
@@ -121,6 +119,7 @@ class IssuerViews:
                 now=self._face.clock(),
             )
         # A crash here loses the code, which only its hash is stored of: the caller asks with a new uuid.
+        by_sms = {} if wanted is None else deliver(self._face, session, wanted, issued)
         expires = _rfc1123(issued.expires_at)
         return {
             "uuid": issued.uuid,
@@ -128,6 +127,7 @@ class IssuerViews:
             "expiresAt": expires,
             "longExpiresAt": expires,
             **_ends(issued.expires_at),
+            **by_sms,
         }
 
     def check_code_status(self) -> Response:

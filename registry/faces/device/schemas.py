@@ -95,16 +95,36 @@ class IssueRequest(RequestSchema):
     tz_offset = fields.Float(
         data_key="tzOffset", load_default=0, metadata={"description": "Passed over: a day's slack is given."}
     )
-    phone = Text(load_default="", metadata={"description": "Refused: no SMS gateway is set up."})
-    sms_template_label = Text(data_key="smsTemplateLabel", load_default="")
+    phone = Text(
+        load_default="",
+        metadata={
+            "description": "Where the code goes by SMS: with + and calling code, or as it is written in the "
+            "registry's region. Stored nowhere.",
+            "example": "+8613800138000",
+        },
+    )
+    sms_template_label = Text(
+        data_key="smsTemplateLabel",
+        load_default="",
+        metadata={"description": "Of the authority's texts; `default` without it."},
+    )
+    sms_language = Text(
+        data_key="smsLanguage",
+        load_default="",
+        metadata={"description": "Of the text: zh or en; the first that the label has without it."},
+    )
     uuid = Text(load_default="", metadata={"description": "The caller's own handle, a UUID."})
     external_issuer_id = Text(data_key="externalIssuerID", load_default="", validate=validate.Length(max=255))
-    only_generate_sms = Truth(data_key="onlyGenerateSMS", load_default=False)
+    only_generate_sms = Truth(
+        data_key="onlyGenerateSMS",
+        load_default=False,
+        metadata={"description": "Send nothing: the answer has the text, if the authority allows it."},
+    )
     padding = _padding_in()
 
 
 class IssueAnswer(Schema):
-    """The code to hand over. There is no long code: its times are the code's."""
+    """The code to hand over. The long code stands in links alone, and its times are the code's."""
 
     uuid = fields.UUID(required=True)
     code = fields.String(required=True)
@@ -112,6 +132,8 @@ class IssueAnswer(Schema):
     expiresAtTimestamp = fields.Integer(required=True)  # noqa: N815
     longExpiresAt = fields.String(required=True)  # noqa: N815
     longExpiresAtTimestamp = fields.Integer(required=True)  # noqa: N815
+    generatedSMS = fields.String(metadata={"description": "With `onlyGenerateSMS`."})  # noqa: N815
+    phone = fields.String(metadata={"description": "With `onlyGenerateSMS`: E.164."})
     padding = _padding_out()
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
+from registry.delivery.messages import SmsMaker
 from registry.lifecycle.authorize import IssuingPolicy
 from registry.lifecycle.collect import CollectionPolicy
 from registry.protocol.certificate import CertificateSigner
@@ -39,6 +40,8 @@ class IssuingFace:
     """How many proxies of ours a call passes before it comes here."""
     hold_milliseconds: int = 300
     """Answers leave this long after arrival, or at a multiple of it. 0 only for measuring."""
+    sms: SmsMaker | None = None
+    """What makes and sends SMS; without it none is."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from registry.faces.portal import (
     recalls,
     recalls_of_many,
     sign_in,
+    sms_texts,
 )
 from registry.faces.portal.mistakes import show_mistakes_as_pages
 from registry.faces.portal.sections import show_sections
@@ -43,6 +44,7 @@ def create_portal_app(face: PortalFace) -> Flask:
     app.register_blueprint(corrections.pages)
     app.register_blueprint(recalls.pages)
     app.register_blueprint(recalls_of_many.pages)
+    app.register_blueprint(sms_texts.pages)
 
     @app.context_processor
     def _on_every_page() -> dict[str, object]:
