@@ -31,6 +31,7 @@ MEANINGS = {
     412: "`unsupported_test_type`: the app did not accept this report type. The code stays good.",
     413: "The body is over 64,000 bytes.",
     415: "The content type is not application/json.",
+    429: "`quota_exceeded`; `Retry-After` (RFC 1123) says when the quota starts anew.",
     500: "Our fault; try again later. Nothing was stored.",
 }
 
@@ -116,7 +117,7 @@ def _add_issuer_paths(spec: APISpec) -> None:
         "/api/issue",
         "Issue a verification code",
         (schemas.IssueRequest, schemas.IssueAnswer, schemas.ApiError),
-        (400, 401, 405, 409, 413, 500),
+        (400, 401, 405, 409, 413, 429, 500),
         key="admin",
     )
     _post(

@@ -57,6 +57,10 @@ class ActKind(StrEnum):
     RECALL_APPROVED = "recall_approved"
     RECALL_REFUSED = "recall_refused"
     RECALL_DONE = "recall_done"
+    QUOTA_CHANGED = "quota_changed"
+    SURGE_ASKED = "surge_asked"
+    SURGE_APPROVED = "surge_approved"
+    SURGE_REFUSED = "surge_refused"
 
 
 @dataclass(frozen=True, slots=True)

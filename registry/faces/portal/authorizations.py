@@ -11,6 +11,7 @@ from registry.faces.database import db
 from registry.faces.pages.language import LANGUAGES
 from registry.faces.portal.consent import CONSENT_LANGUAGES, current_texts
 from registry.faces.portal.forms import CHANNELS, REPORT_TYPES, AuthorizationForm
+from registry.faces.portal.quota import shown_quota
 from registry.faces.portal.settings import this_face
 from registry.faces.portal.sign_in import require
 from registry.lifecycle.at_hand import keep_at_hand, own_code
@@ -37,6 +38,9 @@ def hand_over() -> ResponseReturnValue:
     try:
         uuid = _authorize(form)
     except Refusal as refusal:
+        if refusal.code is RefusalCode.QUOTA_EXCEEDED:
+            # The page says that no code is left, and keeps what was filled in.
+            return _form_page(form), 429
         if refusal.code is not RefusalCode.UUID_ALREADY_EXISTS:
             raise
         # What was changed since is on no record: the page says so.
@@ -93,6 +97,7 @@ def _form_page(form: AuthorizationForm) -> str:
     return render_template(
         "portal/statement.html",
         form=form,
+        quota=shown_quota(),
         report_types=REPORT_TYPES,
         channels=CHANNELS,
         person_languages={language: LANGUAGES[language] for language in CONSENT_LANGUAGES},
