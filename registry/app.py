@@ -43,6 +43,8 @@ from registry.folder import (
 )
 from registry.lifecycle.authorize import IssuingPolicy
 from registry.lifecycle.collect import CollectionPolicy
+from registry.lifecycle.forecast import ForecastBounds
+from registry.lifecycle.quota import QuotaPolicy
 from registry.models import CertificateKey, open_database
 from registry.protocol.certificate import load_public_key
 from registry.protocol.guessing import GuessBudget
@@ -94,7 +96,14 @@ def configure_logging(*, when: str) -> None:
 
 def issuing_policy(settings: Settings) -> IssuingPolicy:
     """How codes, tokens and certificates are given out."""
-    return IssuingPolicy(code_life_seconds=settings.code_life_seconds)
+    return IssuingPolicy(
+        code_life_seconds=settings.code_life_seconds,
+        quota=QuotaPolicy(
+            ForecastBounds(settings.quota_start, settings.quota_least, settings.quota_most),
+            settings.quota_official,
+            settings.quota_bulk,
+        ),
+    )
 
 
 def sms_desk(settings: Settings) -> SmsDesk | None:

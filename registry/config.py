@@ -18,6 +18,8 @@ from registry.protocol.regions import check_region
 from registry.signing.key_place import TokenPlace
 
 DAY = 86_400
+DEMO_QUOTA = 100_000
+MOST_QUOTA = 1_000_000
 LOG_ORIGIN = re.compile(r"(?=.{1,200}\Z)[a-z0-9.-]+(/[A-Za-z0-9._~-]+)*")
 
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -71,6 +73,18 @@ class Settings:
     folder, and any other registry sends none. Whoever can write it learns all numbers that an SMS goes to."""
     code_life_seconds: int
     """How long a spoken code is good for, before rounding up to a quarter of an hour."""
+    quota_start: int
+    """Codes that an authority may issue a day while it has no two weeks of days that a forecast could go by.
+    Whoever steals an official's session can issue no more."""
+    quota_least: int
+    """Codes a day that a forecast leaves an authority at least."""
+    quota_most: int
+    """Codes a day that a forecast gives an authority at most. More takes a limit fixed at the portal, or a
+    request there that a second official approves."""
+    quota_official: int
+    """Codes that an official may issue a day, unless the authority has fixed another number at the portal."""
+    quota_bulk: int
+    """The same for an official who may issue for many at once, from a file."""
     web_processes: int
     """Web server processes. Each counts wrong codes for itself, with its share of what may be tried."""
     trusted_proxies: int
@@ -186,6 +200,11 @@ def _read(env: Env) -> Settings:
         answer_hold_milliseconds=env.int("ANSWER_HOLD_MILLISECONDS", 300),
         sms_gateways_file=env.path("SMS_GATEWAYS_FILE", None),
         code_life_seconds=env.int("CODE_LIFE_SECONDS", DAY),
+        quota_start=env.int("QUOTA_START", DEMO_QUOTA if demo else 2000),
+        quota_least=env.int("QUOTA_LEAST", DEMO_QUOTA if demo else 200),
+        quota_most=env.int("QUOTA_MOST", DEMO_QUOTA if demo else 20_000),
+        quota_official=env.int("QUOTA_OFFICIAL", DEMO_QUOTA if demo else 200),
+        quota_bulk=env.int("QUOTA_BULK", DEMO_QUOTA if demo else 5000),
         web_processes=env.int("WEB_PROCESSES", 2),
         trusted_proxies=env.int("TRUSTED_PROXIES", 0),
         web_threads=env.int("WEB_THREADS", 64),
@@ -270,6 +289,7 @@ def _check(settings: Settings) -> None:
             "REGISTRY_PKCS11_MODULE, REGISTRY_PKCS11_TOKEN and REGISTRY_PKCS11_PIN_FILE go together: "
             "set all three or none"
         )
+    _check_quotas(settings)
     _check_bucket(settings)
     if settings.witness_fail_open_seconds < 0:
         raise ConfigurationError("REGISTRY_WITNESS_FAIL_OPEN_SECONDS must be 0 or more")
@@ -277,6 +297,17 @@ def _check(settings: Settings) -> None:
         raise ConfigurationError("REGISTRY_WITNESS_NAME takes 1 to 200 characters, no spaces and no plus")
     if settings.issuing_database_url == settings.collecting_database_url:
         raise ConfigurationError("the two halves need two databases: issuing and collecting are the same")
+
+
+def _check_quotas(settings: Settings) -> None:
+    if not 1 <= settings.quota_least <= settings.quota_start <= settings.quota_most <= MOST_QUOTA:
+        raise ConfigurationError(
+            "REGISTRY_QUOTA_LEAST, REGISTRY_QUOTA_START and REGISTRY_QUOTA_MOST must lie between 1 and "
+            f"{MOST_QUOTA}, in this order"
+        )
+    for name, number in (("OFFICIAL", settings.quota_official), ("BULK", settings.quota_bulk)):
+        if not 1 <= number <= MOST_QUOTA:
+            raise ConfigurationError(f"REGISTRY_QUOTA_{name} must be 1 to {MOST_QUOTA}")
 
 
 def _check_bucket(settings: Settings) -> None:

@@ -34,6 +34,7 @@ class RefusalCode(StrEnum):
     MISSING_DATE = "missing_date"
     INVALID_DATE = "invalid_date"
     UUID_ALREADY_EXISTS = "uuid_already_exists"
+    QUOTA_EXCEEDED = "quota_exceeded"
     TOKEN_INVALID = "token_invalid"  # noqa: S105  # the field's word, not a secret
     TOKEN_EXPIRED = "token_expired"  # noqa: S105  # the field's word, not a secret
     HMAC_INVALID = "hmac_invalid"
@@ -62,9 +63,11 @@ class Refusal(RegistryError):
     do next. The message never repeats a secret.
     """
 
-    def __init__(self, code: RefusalCode, message: str) -> None:
+    def __init__(self, code: RefusalCode, message: str, *, retry_at: int | None = None) -> None:
+        """`retry_at`: from when on the same request may be granted, in unix seconds, where that is known."""
         super().__init__(message)
         self.code = code
+        self.retry_at = retry_at
 
 
 class Malformed(RegistryError):

@@ -31,8 +31,9 @@ MEANINGS = {
     412: "`unsupported_test_type`: the app did not accept this report type. The code stays good.",
     413: "The body is over 64,000 bytes.",
     415: "The content type is not application/json.",
-    429: "`maintenance_mode`: no code is issued or taken now. Without a code: too many wrong codes came from "
-    "this network, and this one was not looked at; `Retry-After` says when to try again. A code stays good.",
+    429: "`maintenance_mode`: no code is issued or taken now. `quota_exceeded`: the day's quota is used up. "
+    "Without a code: too many wrong codes came from this network, and this one was not looked at. "
+    "`Retry-After` says when to try again. A code stays good.",
     500: "Our fault; try again later. Nothing was stored.",
 }
 

@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 from registry.errors import Refusal, RefusalCode
 from registry.lifecycle.activity import actor_of, record_act
 from registry.lifecycle.counts import CountKind, count_one
+from registry.lifecycle.quota import QuotaPolicy, take_one
 from registry.models import Authority, Authorization, VerificationCode
 from registry.protocol.activity import ActKind
 from registry.protocol.codes import CodeForm, new_code, new_link_code, normalise
@@ -52,6 +53,7 @@ class IssuingPolicy:
     token_life_seconds: int = 86_400
     certificate_life_seconds: int = 900
     token_issuer: str = "exposure-registry"  # noqa: S105  # an issuer's name, not a secret
+    quota: QuotaPolicy = field(default=QuotaPolicy())
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,8 @@ def authorize(
     Refuses with `maintenance_mode`, `invalid_test_type`, `unsupported_test_type` (self-reports are not
     issued here), `missing_date` (no date at all), `invalid_date`, `uuid_already_exists`,
     `unparsable_request` (a handle that is no UUID, an issuer's name that is too long), `bad_request` (an
-    official's statement without the person's agreement) and `code_invalid` (a phone's code that is taken).
+    official's statement without the person's agreement), `code_invalid` (a phone's code that is taken) and
+    `quota_exceeded`. After a refusal the caller must roll back.
     """
     authority = check_open(session, authority_id)
     check_statement(statement, policy=policy, now=now)
@@ -155,6 +158,14 @@ def authorize(
             phone_made=phone_code is not None,
         )
         if _stored(session, row):
+            take_one(
+                session,
+                authority_id=authority_id,
+                official_id=statement.official_id,
+                api_key_hash=statement.api_key_hash,
+                policy=policy.quota,
+                now=now,
+            )
             count_one(session, CountKind.ISSUED, now)
             actor = actor_of(
                 official_id=statement.official_id,

@@ -15,6 +15,7 @@ from typing import Any, cast
 from sqlalchemy import CursorResult, delete, exists, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
+from registry.lifecycle.forecast import HISTORY_DAYS
 from registry.lifecycle.publish.advancing import advance, resume
 from registry.lifecycle.publish.apart import Failures
 from registry.lifecycle.publish.appending import append_due
@@ -46,10 +47,12 @@ from registry.models import (
     IssuingCount,
     KeyRevision,
     PortalSession,
+    QuotaUse,
     RecalledUpload,
     RecallOrder,
     RegionIndex,
     SignInLink,
+    SurgeRequest,
     VerificationCode,
     VerificationToken,
     WithdrawalLetter,
@@ -85,6 +88,8 @@ class RetiredIssuing:
     recall_orders: int
     recall_handles: int
     letters: int
+    quota_days: int
+    surges: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +108,9 @@ class RetiredCollecting:
 
 def retire_issuing(session: Session, now: float) -> RetiredIssuing:
     """Codes 48 h after they expired; what lies at hand, tokens, answers, links and sessions at once; after a
-    year what officials stated and did, orders to recall among it, the anchors of it, and the counts; sealed
-    handles and letters of withdrawal after `RECALL_DAYS`.
+    year what officials stated and did, orders to recall and requests for more codes among it, the anchors of
+    it, and the counts; sealed handles and letters of withdrawal after `RECALL_DAYS`, and what quotas go by
+    after `HISTORY_DAYS`.
 
     The caller commits.
     """
@@ -136,6 +142,10 @@ def retire_issuing(session: Session, now: float) -> RetiredIssuing:
         recall_orders=delete_rows(session, delete(RecallOrder).where(RecallOrder.asked_on <= last_day)),
         letters=letters,
         recall_handles=_forget_handles(session, utc_date(now) - timedelta(days=RECALL_DAYS)),
+        quota_days=delete_rows(
+            session, delete(QuotaUse).where(QuotaUse.day < utc_date(now) - timedelta(days=HISTORY_DAYS))
+        ),
+        surges=delete_rows(session, delete(SurgeRequest).where(SurgeRequest.day <= last_day)),
     )
 
 

@@ -35,6 +35,7 @@ from registry.models.log import (
     WitnessState,
 )
 from registry.models.official import Official, PortalSession, SignInLink
+from registry.models.quota import IssuingQuota, QuotaUse, SurgeRequest
 from registry.models.recall import RecalledUpload, RecallOrder, WithdrawalLetter
 from registry.models.receipt import Receipt
 from registry.models.replay import CollectedAnswer, CollectingChaff, IssuedAnswer, IssuingChaff
@@ -51,11 +52,11 @@ from registry.models.sms_template import SmsTemplate
 __all__ = [
     "ActivityAnchor", "ActivityChain", "ActivityEvent", "ApiKey", "Authority", "Authorization", "Batch",
     "BatchShelf", "BatchState", "CertificateKey", "ClaimsTold", "CodeAtHand", "CollectedAnswer",
-    "CollectingBase", "CollectingChaff",
-    "DayFile", "DiagnosisKey", "ExportFile", "ExportSigningKey", "HealthAuthority", "HealthAuthorityKey",
-    "IssuedAnswer", "IssuingBase", "IssuingChaff", "IssuingCount", "KeyRevision", "Lease", "LogEntry",
-    "LogKey", "LogShard", "Official", "PortalSession", "RecallOrder", "RecalledUpload", "Receipt",
-    "RegionFeed", "RegionIndex", "Shelf", "ShelfUpload", "SignInLink", "SmsTemplate", "TrustFile",
-    "VerificationCode", "VerificationToken", "Withdrawal", "WithdrawalLetter", "WitnessState",
-    "committing_each", "forget_journal", "make_days", "open_database", "prepare_engine", "transaction",
+    "CollectingBase", "CollectingChaff", "DayFile", "DiagnosisKey", "ExportFile", "ExportSigningKey",
+    "HealthAuthority", "HealthAuthorityKey", "IssuedAnswer", "IssuingBase", "IssuingChaff", "IssuingCount",
+    "IssuingQuota", "KeyRevision", "Lease", "LogEntry", "LogKey", "LogShard", "Official", "PortalSession",
+    "QuotaUse", "RecallOrder", "RecalledUpload", "Receipt", "RegionFeed", "RegionIndex", "Shelf",
+    "ShelfUpload", "SignInLink", "SmsTemplate", "SurgeRequest", "TrustFile", "VerificationCode",
+    "VerificationToken", "Withdrawal", "WithdrawalLetter", "WitnessState", "committing_each",
+    "forget_journal", "make_days", "open_database", "prepare_engine", "transaction",
 ]  # fmt: skip

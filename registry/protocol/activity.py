@@ -66,6 +66,10 @@ class ActKind(StrEnum):
     SMS_KEY_MADE = "sms_key_made"
     SMS_TEXT_CHANGED = "sms_text_changed"
     SMS_TEXT_DROPPED = "sms_text_dropped"
+    QUOTA_CHANGED = "quota_changed"
+    SURGE_ASKED = "surge_asked"
+    SURGE_APPROVED = "surge_approved"
+    SURGE_REFUSED = "surge_refused"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ reaches a log: neither its body, address, query nor user agent, nor a message th
 
 import logging
 from collections.abc import Callable, Mapping
+from email.utils import formatdate
 from http import HTTPStatus
 from types import TracebackType
 
@@ -56,7 +57,10 @@ class DeviceApplication(Flask):
         return padded(self.shape(message, code), status)
 
     def _refused(self, refusal: Refusal) -> Response:
-        return self.refusal(str(refusal), refusal.code.value, status_of(refusal.code, request.endpoint))
+        answer = self.refusal(str(refusal), refusal.code.value, status_of(refusal.code, request.endpoint))
+        if refusal.retry_at is not None:
+            answer.headers["Retry-After"] = formatdate(refusal.retry_at, usegmt=True)
+        return answer
 
     def _asked_wrongly(self, error: HTTPException) -> Response:
         """Errors of HTTP itself, our own `abort`s, and (as 500) every exception that nobody expected."""

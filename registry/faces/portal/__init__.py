@@ -16,6 +16,7 @@ from registry.faces.portal import (
     authorizations,
     codes,
     corrections,
+    quota,
     recalls,
     recalls_of_many,
     sign_in,
@@ -42,6 +43,7 @@ def create_portal_app(face: PortalFace) -> Flask:
     app.register_blueprint(activations.pages)
     app.register_blueprint(codes.pages)
     app.register_blueprint(corrections.pages)
+    app.register_blueprint(quota.pages)
     app.register_blueprint(recalls.pages)
     app.register_blueprint(recalls_of_many.pages)
     app.register_blueprint(sms_texts.pages)

@@ -9,7 +9,7 @@ from flask_babel import gettext as _
 
 from registry.errors import Refusal, RefusalCode
 from registry.faces.portal.authorizations import (
-    consent_choices,
+    common_parts,
     issue_code,
     lead_to_code_made_before,
     new_form,
@@ -38,6 +38,8 @@ def activate() -> ResponseReturnValue:
     try:
         uuid = issue_code(form, form.phone_code.data)
     except Refusal as refusal:
+        if refusal.code is RefusalCode.QUOTA_EXCEEDED:
+            return _form_page(form), 429
         if refusal.code is RefusalCode.UUID_ALREADY_EXISTS:
             return lead_to_code_made_before(form, refusal)
         if refusal.code is not RefusalCode.CODE_INVALID:
@@ -53,5 +55,5 @@ def _form_page(form: ActivationForm) -> str:
         form=form,
         report_types=REPORT_TYPES,
         test_days=test_days(form),
-        **consent_choices(form),
+        **common_parts(form),
     )

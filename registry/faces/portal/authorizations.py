@@ -23,6 +23,7 @@ from registry.faces.portal.forms import (
     REPORT_TYPES,
     AuthorizationForm,
 )
+from registry.faces.portal.quota import shown_quota
 from registry.faces.portal.settings import this_face
 from registry.faces.portal.sign_in import require
 from registry.lifecycle.at_hand import keep_at_hand, own_code
@@ -51,6 +52,9 @@ def hand_over() -> ResponseReturnValue:
     try:
         uuid = issue_code(form)
     except Refusal as refusal:
+        if refusal.code is RefusalCode.QUOTA_EXCEEDED:
+            # The page says that no code is left, and keeps what was filled in.
+            return _form_page(form), 429
         if refusal.code is not RefusalCode.UUID_ALREADY_EXISTS:
             raise
         # What was changed since is on no record: the page says so.
@@ -131,9 +135,10 @@ def test_days(form: AuthorizationForm) -> dict[str, str]:
     }
 
 
-def consent_choices(form: AuthorizationForm) -> dict[str, object]:
-    """What a form's page shows of the person's agreement: languages, texts and answers."""
+def common_parts(form: AuthorizationForm) -> dict[str, object]:
+    """What every form for a statement shows: what is left of today's codes, languages, texts and answers."""
     return {
+        "quota": shown_quota(),
         "agreements": AGREEMENTS,
         "person_languages": {language: LANGUAGES[language] for language in CONSENT_LANGUAGES},
         "consent_texts": texts_of(form.text_version),
@@ -146,5 +151,5 @@ def _form_page(form: AuthorizationForm) -> str:
         form=form,
         report_types=REPORT_TYPES,
         test_days=test_days(form),
-        **consent_choices(form),
+        **common_parts(form),
     )

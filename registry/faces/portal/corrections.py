@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from registry.errors import Refusal, RefusalCode
 from registry.faces.portal.authorizations import (
-    consent_choices,
+    common_parts,
     issue_code,
     lead_to_code_made_before,
     new_form,
@@ -38,6 +38,8 @@ def hand_over() -> ResponseReturnValue:
     try:
         uuid = issue_code(form)
     except Refusal as refusal:
+        if refusal.code is RefusalCode.QUOTA_EXCEEDED:
+            return _form_page(form), 429
         if refusal.code is not RefusalCode.UUID_ALREADY_EXISTS:
             raise
         return lead_to_code_made_before(form, refusal)
@@ -46,5 +48,5 @@ def hand_over() -> ResponseReturnValue:
 
 def _form_page(form: CorrectionForm) -> str:
     return render_template(
-        "portal/correction.html", form=form, test_days=test_days(form), **consent_choices(form)
+        "portal/correction.html", form=form, test_days=test_days(form), **common_parts(form)
     )

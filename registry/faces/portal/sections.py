@@ -6,6 +6,7 @@ from flask import Flask, g
 from flask_babel import LazyString
 from flask_babel import lazy_gettext as lazy
 
+from registry.faces.portal.quota import VISITORS
 from registry.models.official import Permission
 
 
@@ -21,6 +22,7 @@ class Section:
 SECTIONS = (
     Section("authorizations.statement", lazy("Hand over a code"), frozenset({Permission.ISSUE})),
     Section("codes.overview", lazy("My codes"), frozenset({Permission.ISSUE})),
+    Section("quota.today", lazy("Today"), VISITORS),
     Section("recalls.overview", lazy("Recalls"), frozenset({Permission.RECALL, Permission.APPROVE})),
     Section("sms_texts.overview", lazy("Texts of SMS"), frozenset({Permission.SETTINGS})),
 )

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
@@ -16,7 +16,7 @@ from registry.faces.device.answers import ANSWER_SIZE
 from registry.faces.device.calls import BODY_LIMIT
 from registry.lifecycle.activity import acts_of, check_chain
 from registry.lifecycle.authorize import hash_api_key
-from registry.models import ApiKey, Authorization, VerificationCode, transaction
+from registry.models import ApiKey, Authorization, QuotaUse, VerificationCode, transaction
 from registry.protocol.activity import decode_act
 from registry.protocol.codes import is_well_formed
 from tests.authority import ADMIN_KEY, AUTHORITY, DEVICE_KEY, LOOKUP_KEY
@@ -272,3 +272,20 @@ def test_a_batch_is_read_like_any_other_call(lab: Post) -> None:
     for key in (DEVICE_KEY, "nobody's", None):
         answer = lab("/api/batch-issue", {"codes": [STATEMENT]}, api_key=key)
         assert (answer.status_code, code_of(answer)) == (401, "")
+
+
+def test_when_the_days_codes_are_used_up_the_answer_says_from_when_there_are_more(
+    lab: Post, issuing_session: Session, issue: Callable[..., str], clock: FakeClock
+) -> None:
+    issue()
+    with transaction(issuing_session):
+        issuing_session.execute(update(QuotaUse).values(most=1))
+    statement = {"testType": "confirmed", "testDate": "2026-06-14"}
+    answer = lab("/api/issue", statement)
+    assert (answer.status_code, answer.json["errorCode"]) == (429, "quota_exceeded")
+    assert answer.headers["Retry-After"] == "Tue, 16 Jun 2026 00:00:00 GMT"
+    assert size_of(answer) == size_of(lab("/api/issue", {}))
+    issuing_session.rollback()
+    assert issuing_session.scalar(select(func.count()).select_from(VerificationCode)) == 1
+    clock.advance(86_400 / 2)
+    assert lab("/api/issue", statement).status_code == 200

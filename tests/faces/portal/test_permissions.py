@@ -9,6 +9,15 @@ from tests.faces.portal.conftest import AUTHORITY, Portal
 PLACES = {
     "/portal/": frozenset({Permission.ISSUE}),
     "/portal/codes/": frozenset({Permission.ISSUE}),
+    "/portal/quota": frozenset(
+        {
+            Permission.ISSUE,
+            Permission.BULK,
+            Permission.APPROVE,
+            Permission.OFFICIALS,
+            Permission.SETTINGS,
+        }
+    ),
     "/portal/recalls/": frozenset({Permission.RECALL, Permission.APPROVE}),
     "/portal/settings/texts/": frozenset({Permission.SETTINGS}),
 }
