@@ -3,7 +3,7 @@
 The same form sent twice makes one code and leads to its page again, which says so.
 """
 
-from flask import Blueprint, g, redirect, render_template, url_for
+from flask import Blueprint, abort, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from registry.errors import Refusal, RefusalCode
@@ -11,15 +11,27 @@ from registry.faces.database import db
 from registry.faces.pages.language import LANGUAGES
 from registry.faces.portal.consent import CONSENT_LANGUAGES, current_texts
 from registry.faces.portal.forms import CHANNELS, REPORT_TYPES, AuthorizationForm
+from registry.faces.portal.sections import sections_for
 from registry.faces.portal.settings import this_face
-from registry.faces.portal.sign_in import require
+from registry.faces.portal.sign_in import signed_in_or_told
 from registry.lifecycle.at_hand import keep_at_hand, own_code
 from registry.lifecycle.authorize import Statement, authorize, date_limits
 from registry.models import transaction
 from registry.models.official import Permission
 
 pages = Blueprint("authorizations", __name__, url_prefix="/portal")
-pages.before_request(require(Permission.ISSUE))
+
+
+@pages.before_request
+def _issuers_only() -> ResponseReturnValue | None:
+    """The portal's start is this form for whoever may hand over codes; others it leads to what they may."""
+    answer = signed_in_or_told()
+    if answer is not None or Permission.ISSUE in g.official.permissions:
+        return answer
+    sections = sections_for(g.official.permissions)
+    if request.method != "GET" or not sections:
+        abort(403)
+    return redirect(url_for(sections[0].endpoint), 303)
 
 
 @pages.get("/")
