@@ -178,5 +178,13 @@ class OfficialsRefused(RegistryError):
         self.rule = rule
 
 
+class NoSuchApiKey(RegistryError):
+    """The authority has no such API key, or several that are meant."""
+
+
+class KeysRefused(RegistryError):
+    """A set of an authority's public keys that must not replace the one that is here; nothing was changed."""
+
+
 class FetchFailed(RegistryError):
     """The client could not get an answer: network, time-out or a status that is not ours to mend."""

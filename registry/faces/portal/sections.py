@@ -23,6 +23,7 @@ SECTIONS = (
     Section("codes.overview", lazy("My codes"), frozenset({Permission.ISSUE})),
     Section("recalls.overview", lazy("Recalls"), frozenset({Permission.RECALL, Permission.APPROVE})),
     Section("officials.overview", lazy("Officials"), frozenset({Permission.OFFICIALS})),
+    Section("keys.overview", lazy("Keys"), frozenset({Permission.KEYS})),
 )
 
 

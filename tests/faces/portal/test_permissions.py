@@ -11,6 +11,7 @@ PLACES = {
     "/portal/codes/": frozenset({Permission.ISSUE}),
     "/portal/recalls/": frozenset({Permission.RECALL, Permission.APPROVE}),
     "/portal/officials/": frozenset({Permission.OFFICIALS}),
+    "/portal/keys/": frozenset({Permission.KEYS}),
 }
 
 
