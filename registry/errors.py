@@ -162,5 +162,38 @@ class NotToBeDecided(RegistryError):
     """A recall that is decided already, that is not there, or that this official may not decide."""
 
 
+class OfficialsRule(StrEnum):
+    """What an act upon officials can run against."""
+
+    UNKNOWN = "unknown"
+    """There is no such person in the authority."""
+    NOT_PERMITTED = "not_permitted"
+    """Who acts may look after officials no longer."""
+    BEYOND_OWN = "beyond_own"
+    """It would give a permission that who acts does not hold."""
+    ONESELF = "oneself"
+    """Nobody removes themselves."""
+    LAST = "last"
+    """Nobody would be left who may look after officials."""
+    KNOWN_ALREADY = "known_already"
+    """This very invitation was made before."""
+
+
+class OfficialsRefused(RegistryError):
+    """Something that may not be done to an official, or not by this one; nothing was stored."""
+
+    def __init__(self, rule: OfficialsRule) -> None:
+        super().__init__(rule.value)
+        self.rule = rule
+
+
+class NoSuchApiKey(RegistryError):
+    """The authority has no such API key, or several that are meant."""
+
+
+class KeysRefused(RegistryError):
+    """A set of an authority's public keys that must not replace the one that is here; nothing was changed."""
+
+
 class FetchFailed(RegistryError):
     """The client could not get an answer: network, time-out or a status that is not ours to mend."""

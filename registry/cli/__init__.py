@@ -15,6 +15,7 @@ PARTS = {
     "why": "registry.cli.inspection:why",
     "republish": "registry.cli.inspection:republish",
     "keys": "registry.cli.keys:keys",
+    "apikey": "registry.cli.api_keys:apikey",
     "authority": "registry.cli.authorities:authority",
     "feed": "registry.cli.feeds:feed",
     "phone": "registry.cli.phone:phone",

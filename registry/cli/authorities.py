@@ -5,25 +5,31 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
+import requests
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from registry.app import check_folder
 from registry.cli.faults import told_plainly
 from registry.cli.rotation import YEAR
-from registry.config import read_settings
+from registry.config import LOOPBACK, read_settings
 from registry.errors import RegistryError
 from registry.lifecycle.activity import record_operators_act
+from registry.lifecycle.outside_keys import replace_keys
 from registry.lifecycle.publish.decoys import keep_sets_served
 from registry.models import Authority, HealthAuthority, HealthAuthorityKey, open_database, transaction
 from registry.protocol.activity import ActKind
 from registry.protocol.certificate import load_public_key
 from registry.protocol.codes import CodeForm
+from registry.protocol.jwks import LARGEST_SET_BYTES, read_key_set
 from registry.protocol.regions import check_region
 
 NAME = re.compile(r"[a-z0-9._-]{1,64}")
+FETCH_SECONDS = 20
+"""For a whole key set, however slowly it comes."""
 
 
 @click.group()
@@ -145,6 +151,37 @@ def sms(*, generate: bool | None, signed: bool | None, authority_id: str | None)
             click.echo(f"{name}: {'yes' if getattr(found, name) else 'no'}")
 
 
+@authority.command()
+@click.argument("health_authority_id")
+@click.argument("file_or_url")
+@told_plainly
+def jwks(health_authority_id: str, file_or_url: str) -> None:
+    """Take up the key set that an authority publishes: FILE_OR_URL, `-` for standard input.
+
+    From now on its certificates are taken under the keys in it. Keys that are in it no more end within an
+    hour. A set without a key that could sign certificates is refused, and nothing changes.
+    """
+    settings = read_settings()
+    check_folder(settings)
+    name, now = health_authority_id.lower(), int(time.time())
+    public_keys = read_key_set(_read_set(file_or_url))
+    with Session(open_database(settings.collecting_database_url)) as session, transaction(session):
+        changed = replace_keys(session, name, public_keys, now=now, not_after=now + YEAR)
+        session.flush()
+        # Before this commit: a crash leaves an act without a deed, never the other way round.
+        with Session(open_database(settings.issuing_database_url)) as issuing, transaction(issuing):
+            detail: dict[str, str | int] = {
+                "authority": name,
+                "keys_new": len(changed.new),
+                "keys_kept": len(changed.kept),
+                "keys_ended": len(changed.ended),
+            }
+            record_operators_act(issuing, ActKind.AUTHORITY_CHANGED, detail, now)
+    for what, key_ids in (("new", changed.new), ("kept", changed.kept), ("ends", changed.ended)):
+        for key_id in key_ids:
+            click.echo(f"{what}: {key_id}")
+
+
 @contextmanager
 def _own_authority(authority_id: str | None) -> Iterator[tuple[Session, Authority]]:
     """An authority that issues codes here, to be changed in one transaction with the act that says so."""
@@ -156,6 +193,36 @@ def _own_authority(authority_id: str | None) -> Iterator[tuple[Session, Authorit
         if found is None:
             raise click.ClickException(f"{wanted} issues no codes here")
         yield session, found
+
+
+def _read_set(file_or_url: str) -> bytes:
+    """At most one byte more than is allowed, so that the reader refuses it. Raises ClickException."""
+    try:
+        if re.match(r"https?://", file_or_url):
+            return _fetch_set(file_or_url)
+        with click.open_file(file_or_url, "rb") as file:
+            content: bytes = file.read(LARGEST_SET_BYTES + 1)
+            return content
+    except (OSError, requests.RequestException) as error:
+        raise click.ClickException(f"the key set cannot be read: {type(error).__name__}") from error
+
+
+def _fetch_set(url: str) -> bytes:
+    # Whoever is in between could name keys of their own, and follow us elsewhere by a redirect.
+    parts = urlsplit(url)
+    if parts.scheme != "https" and parts.hostname not in LOOPBACK:
+        raise click.ClickException("the key set's address must begin with https://")
+    content, ends = b"", time.monotonic() + FETCH_SECONDS
+    with requests.get(url, timeout=(5, 10), stream=True, allow_redirects=False) as answer:
+        if answer.status_code != requests.codes.ok:
+            raise click.ClickException(f"the key set's address answers {answer.status_code}")
+        for piece in answer.iter_content(8192):
+            content += piece
+            if len(content) > LARGEST_SET_BYTES:
+                break
+            if time.monotonic() > ends:
+                raise click.ClickException(f"the key set did not come within {FETCH_SECONDS} seconds")
+    return content
 
 
 def _check_words(name: str, issuer: str, audience: str) -> None:

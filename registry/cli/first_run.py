@@ -31,10 +31,9 @@ from registry.config import Settings
 from registry.errors import ConfigurationError, RegistryError
 from registry.folder import RECALL_KEY, RECALL_PUBLIC_KEY
 from registry.lifecycle.activity import record_operators_act
-from registry.lifecycle.authorize import hash_api_key
+from registry.lifecycle.api_keys import ApiKeyKind, ApiKeyWanted, make_api_key
 from registry.migrations import upgrade
 from registry.models import (
-    ApiKey,
     Authority,
     CertificateKey,
     HealthAuthority,
@@ -50,8 +49,6 @@ from registry.protocol.note import verifier_key
 from registry.protocol.trust_note import fingerprint
 from registry.signing.file_key import FileKey, create_key_file
 from registry.signing.key_place import open_key_ring
-
-API_KEY_KINDS = ("device", "admin", "stats")
 
 log = logging.getLogger("registry.witness")
 recall_log = logging.getLogger("registry.recall")
@@ -80,7 +77,9 @@ def prepare(settings: Settings, clock: Clock) -> dict[str, str]:
     _make_certificate_key(settings, issuing, collecting, now)
     # Under the name of the publisher that comes next: a start that was killed here holds nobody up.
     publisher(settings, clock, holder=embedded_holder()).ensure_first_files()
-    api_keys = {k: v for k, v in known.items() if k.endswith("_api_key")} or _make_api_keys(settings, issuing)
+    api_keys = {k: v for k, v in known.items() if k.endswith("_api_key")} or _make_api_keys(
+        settings, issuing, now
+    )
     first_run = {
         "profile": settings.profile,
         "base_url": settings.base_url,
@@ -296,23 +295,21 @@ def _make_certificate_key(settings: Settings, issuing: Engine, collecting: Engin
         create_certificate_key(settings, issuing, collecting, now - now % 3600, now + YEAR)
 
 
-def _make_api_keys(settings: Settings, issuing: Engine) -> dict[str, str]:
+def _make_api_keys(settings: Settings, issuing: Engine, now: int) -> dict[str, str]:
     """One key of each kind. Keys of a start that was killed before it could show them are known to nobody."""
     lookup_key = read_secret(settings.keys_dir / "lookup.key")
-    made = {}
     with Session(issuing) as session, transaction(session):
-        for kind in API_KEY_KINDS:
-            api_key = secrets.token_urlsafe(48)
-            made[f"{kind}_api_key"] = api_key
-            session.add(
-                ApiKey(
-                    key_hash=hash_api_key(lookup_key, api_key),
-                    authority_id=settings.health_authority_id,
-                    kind=kind,
-                    preview=api_key[:6],
-                )
+        return {
+            f"{kind}_api_key": make_api_key(
+                session,
+                ApiKeyWanted(kind, "First run"),
+                settings.health_authority_id,
+                lookup_key=lookup_key,
+                by=None,
+                now=now,
             )
-    return made
+            for kind in ApiKeyKind
+        }
 
 
 def _first_official(settings: Settings, issuing: Engine) -> str:

@@ -1,6 +1,8 @@
 """Issuing half: health authorities, the public halves of their certificate keys, and API keys."""
 
-from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String, false
+from datetime import date
+
+from sqlalchemy import BigInteger, Date, ForeignKey, LargeBinary, String, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.models.bases import IN_KEY_ORDER, IssuingBase
@@ -53,3 +55,7 @@ class ApiKey(IssuingBase):
     """`device`, `admin` or `stats`."""
     preview: Mapped[str] = mapped_column(String(12))
     disabled: Mapped[bool] = mapped_column(default=False)
+    name: Mapped[str] = mapped_column(String(100), default="", server_default="")
+    """Whom it is for, such as a lab or an app."""
+    made_on: Mapped[date | None] = mapped_column(Date)
+    """UTC day; none for a key from before this was kept."""

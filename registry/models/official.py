@@ -177,6 +177,19 @@ def end_session(session: Session, token: str) -> None:
     session.execute(delete(PortalSession).where(PortalSession.token_hash == _token_hash(token)))
 
 
+def forget_ways_in(session: Session, official_id: str) -> None:
+    """End every session of theirs, and every link that was not used; in the caller's transaction."""
+    session.execute(delete(PortalSession).where(PortalSession.official_id == official_id))
+    forget_links(session, official_id)
+
+
+def forget_links(session: Session, official_id: str) -> None:
+    """No link that was made for them before opens anything."""
+    session.execute(
+        delete(SignInLink).where(SignInLink.official_id == official_id, SignInLink.used.is_(False))
+    )
+
+
 def _token_hash(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 

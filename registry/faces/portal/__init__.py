@@ -16,6 +16,8 @@ from registry.faces.portal import (
     authorizations,
     codes,
     corrections,
+    keys,
+    officials,
     quota,
     recalls,
     recalls_of_many,
@@ -47,6 +49,8 @@ def create_portal_app(face: PortalFace) -> Flask:
     app.register_blueprint(recalls.pages)
     app.register_blueprint(recalls_of_many.pages)
     app.register_blueprint(sms_texts.pages)
+    app.register_blueprint(officials.pages)
+    app.register_blueprint(keys.pages)
 
     @app.context_processor
     def _on_every_page() -> dict[str, object]:

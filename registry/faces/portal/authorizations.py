@@ -8,7 +8,7 @@ from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from babel.dates import format_skeleton
-from flask import Blueprint, g, redirect, render_template, url_for
+from flask import Blueprint, abort, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
@@ -24,8 +24,9 @@ from registry.faces.portal.forms import (
     AuthorizationForm,
 )
 from registry.faces.portal.quota import shown_quota
+from registry.faces.portal.sections import sections_for
 from registry.faces.portal.settings import this_face
-from registry.faces.portal.sign_in import require
+from registry.faces.portal.sign_in import signed_in_or_told
 from registry.lifecycle.at_hand import keep_at_hand, own_code
 from registry.lifecycle.authorize import Statement, authorize, date_limits
 from registry.models import transaction
@@ -34,7 +35,18 @@ from registry.models.official import Permission
 Form = TypeVar("Form", bound=AuthorizationForm)
 
 pages = Blueprint("authorizations", __name__, url_prefix="/portal")
-pages.before_request(require(Permission.ISSUE))
+
+
+@pages.before_request
+def _issuers_only() -> ResponseReturnValue | None:
+    """The portal's start is this form for whoever may hand over codes; others it leads to what they may."""
+    answer = signed_in_or_told()
+    if answer is not None or Permission.ISSUE in g.official.permissions:
+        return answer
+    sections = sections_for(g.official.permissions)
+    if request.method != "GET" or not sections:
+        abort(403)
+    return redirect(url_for(sections[0].endpoint), 303)
 
 
 @pages.get("/")

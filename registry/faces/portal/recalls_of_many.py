@@ -79,9 +79,9 @@ def _who_states(session: Session, authority_id: str) -> dict[str, dict[str, Whos
         .order_by(Official.name, Official.id)
     )
     keys = session.execute(
-        select(ApiKey.key_hash, ApiKey.preview)
+        select(ApiKey.key_hash, ApiKey.name, ApiKey.preview)
         .where(ApiKey.authority_id == authority_id, ApiKey.kind == "admin")
-        .order_by(ApiKey.preview, ApiKey.key_hash)
+        .order_by(ApiKey.name, ApiKey.preview, ApiKey.key_hash)
     )
     groups = {
         _("Officials"): {
@@ -89,7 +89,7 @@ def _who_states(session: Session, authority_id: str) -> dict[str, dict[str, Whos
         },
         _("API keys"): {
             f"api-key:{row.key_hash.hex()}": Whose(
-                f"{row.preview}…", RecallSelector(api_key_hash=row.key_hash)
+                f"{row.name} {row.preview}…".strip(), RecallSelector(api_key_hash=row.key_hash)
             )
             for row in keys
         },

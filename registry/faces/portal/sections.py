@@ -25,6 +25,8 @@ SECTIONS = (
     Section("quota.today", lazy("Today"), VISITORS),
     Section("recalls.overview", lazy("Recalls"), frozenset({Permission.RECALL, Permission.APPROVE})),
     Section("sms_texts.overview", lazy("Texts of SMS"), frozenset({Permission.SETTINGS})),
+    Section("officials.overview", lazy("Officials"), frozenset({Permission.OFFICIALS})),
+    Section("keys.overview", lazy("Keys"), frozenset({Permission.KEYS})),
 )
 
 

@@ -27,14 +27,20 @@ def require(*permissions: Permission) -> Callable[[], ResponseReturnValue | None
     """
 
     def check() -> ResponseReturnValue | None:
-        g.official = ENTRANCE.signed_in()
-        if g.official is None:
-            return render_template("portal/signed_out.html", by_choice=False), 403
-        if g.official.permissions.isdisjoint(permissions):
+        answer = signed_in_or_told()
+        if answer is None and g.official.permissions.isdisjoint(permissions):
             abort(403)
-        return None
+        return answer
 
     return check
+
+
+def signed_in_or_told() -> ResponseReturnValue | None:
+    """Put who is signed in into `g.official`; the page that says how to come in, for anybody else."""
+    g.official = ENTRANCE.signed_in()
+    if g.official is None:
+        return render_template("portal/signed_out.html", by_choice=False), 403
+    return None
 
 
 def demand(permission: Permission) -> None:
