@@ -11,7 +11,7 @@ from flask import Flask
 from registry.faces.database import attach
 from registry.faces.pages import guard_forms, make_pages_app
 from registry.faces.pages.language import speak_languages
-from registry.faces.portal import authorizations, codes, recalls, sign_in
+from registry.faces.portal import authorizations, code_settings, codes, recalls, sign_in
 from registry.faces.portal.mistakes import show_mistakes_as_pages
 from registry.faces.portal.sections import show_sections
 from registry.faces.portal.settings import PortalFace
@@ -31,6 +31,7 @@ def create_portal_app(face: PortalFace) -> Flask:
     app.register_blueprint(sign_in.pages)
     app.register_blueprint(authorizations.pages)
     app.register_blueprint(codes.pages)
+    app.register_blueprint(code_settings.pages)
     app.register_blueprint(recalls.pages)
 
     @app.context_processor

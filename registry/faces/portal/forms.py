@@ -15,6 +15,7 @@ from wtforms import BooleanField, DateField, Field, HiddenField, StringField
 from wtforms.validators import AnyOf, DataRequired, Optional, ValidationError
 
 from registry.faces.portal.consent import CONSENT_LANGUAGES, CONSENT_VERSION
+from registry.protocol.codes import CodeForm
 
 REPORT_TYPES = {"confirmed": lazy("Confirmed by test"), "likely": lazy("Clinical diagnosis")}
 TICKED = "y"
@@ -138,6 +139,22 @@ class AuthorizationForm(PortalForm):
                     earliest=self.earliest.isoformat(),
                 )
             )
+
+
+class CodeFormForm(PortalForm):
+    """Which form codes are to have; eight digits only by who knows what that means."""
+
+    elements = {"code_form": "code_form-0", "known": "known"}  # noqa: RUF012  # declared with its type above
+    code_form = StringField(
+        lazy("Form of new codes"),
+        validators=[AnyOf([form.value for form in CodeForm], lazy("Choose a form."))],
+    )
+    known = TickField(lazy("I know that codes of 8 digits can be guessed"))
+
+    def validate_known(self, field: Field) -> None:
+        """Whoever chooses eight digits says so."""
+        if self.code_form.data == CodeForm.SHORT and not field.data:
+            raise ValidationError(_("Read what 8 digits mean, then tick the box, or choose another form."))
 
 
 class RecallForm(PortalForm):

@@ -21,6 +21,7 @@ class Section:
 SECTIONS = (
     Section("authorizations.statement", lazy("Hand over a code"), frozenset({Permission.ISSUE})),
     Section("codes.overview", lazy("My codes"), frozenset({Permission.ISSUE})),
+    Section("code_settings.overview", lazy("Form of codes"), frozenset({Permission.SETTINGS})),
     Section("recalls.overview", lazy("Recalls"), frozenset({Permission.RECALL, Permission.APPROVE})),
 )
 

@@ -9,6 +9,7 @@ from tests.faces.portal.conftest import AUTHORITY, Portal
 PLACES = {
     "/portal/": frozenset({Permission.ISSUE}),
     "/portal/codes/": frozenset({Permission.ISSUE}),
+    "/portal/settings/codes/": frozenset({Permission.SETTINGS}),
     "/portal/recalls/": frozenset({Permission.RECALL, Permission.APPROVE}),
 }
 
