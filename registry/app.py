@@ -142,6 +142,7 @@ def portal(settings: Settings, clock: Clock = time.time) -> Flask:
             profile=settings.profile,
             region=settings.region,
             address=settings.base_url,
+            web_processes=settings.web_processes,
         )
     )
 

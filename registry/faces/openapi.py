@@ -40,7 +40,8 @@ MEANINGS = {
 DESCRIPTION = (
     "Phones, laboratories and hospital systems speak these contracts, which are those of the field's "
     "reference servers. Every answer of a POST endpoint, errors included, is a JSON object with random "
-    "`padding`, has one size from its status line to its last byte, and leaves at a multiple of 300 ms after "
+    "`padding`, has one size from its status line to its last byte (`X-Fill` makes up for the head), and "
+    "leaves at a multiple of 300 ms after "
     "arrival. Unknown members of requests are passed over. `X-Chaff` with any value makes a call one of "
     "cover traffic: 200, and only `padding`. What is published are files, the same bytes for everyone; the "
     "log among them follows C2SP tlog-tiles, and `/witness/`, where it is served, C2SP tlog-witness."

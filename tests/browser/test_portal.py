@@ -31,7 +31,7 @@ from registry.models import (
     transaction,
 )
 from registry.models.official import new_sign_in_link
-from registry.protocol.codes import is_well_formed
+from registry.protocol.codes import CodeForm, form_of, is_well_formed
 from registry.protocol.intervals import utc_date
 from tests.authority import RECALL_KEY
 from tests.browser.visit import Visit
@@ -309,6 +309,36 @@ def test_the_pages_of_a_recall_are_accessible_and_fit(
     page.locator("form[action$=approve] button").click()
     expect(page.locator("#known")).to_have_count(0)
     walk.look("6-approved")
+    assert walk.objections == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_page_of_the_codes_form_is_accessible_and_fits(
+    served: Served, chromium: Browser, language: str
+) -> None:
+    with Session(served.engine) as session, transaction(session):
+        session.get_one(Official, "official-1").permission_text = "issue settings"
+    walk = walk_of(chromium, language, f"code-form-{language}")
+    page = walk.page
+    walk.sign_in(served)
+    page.goto(f"{served.address}/portal/settings/codes/")
+    walk.look("1-digits")
+    page.locator("[name=code_form][value=short]").check()
+    walk.submit()
+    expect(page.get_by_role("alert")).to_be_focused()
+    walk.look("2-not-ticked")
+    page.locator("#known").check()
+    walk.submit()
+    expect(page.get_by_role("status")).to_be_visible()
+    walk.look("3-short")
+    page.locator("[name=code_form][value=letters]").check()
+    walk.submit()
+    page.goto(f"{served.address}/portal/")
+    walk.complete(served, language)
+    walk.submit()
+    code = re.sub(r"\s", "", page.locator(".code").inner_text())
+    assert form_of(code) is CodeForm.LETTERS
+    walk.look("4-letters")
     assert walk.objections == []
 
 

@@ -13,13 +13,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from tests.readme_section import README, write_section
-from tests.soak import counting, kills, log_faults, suites
+from tests.soak import alike, counting, kills, log_faults, suites
 from tests.soak.campaigns import Campaign, run_round, run_slice
 from tests.soak.record import Failure, Logbook, Record, as_markdown, figures
 
 BUILD = Path(__file__).parents[2] / "build"
 CAMPAIGNS: dict[str, Campaign] = {
-    one.name: one for one in (*kills.CAMPAIGNS, *log_faults.CAMPAIGNS, *counting.CAMPAIGNS, *suites.CAMPAIGNS)
+    one.name: one
+    for one in (
+        *kills.CAMPAIGNS,
+        *log_faults.CAMPAIGNS,
+        *counting.CAMPAIGNS,
+        *alike.CAMPAIGNS,
+        *suites.CAMPAIGNS,
+    )
 }
 UNITS = {campaign.name: campaign.unit for campaign in CAMPAIGNS.values()}
 

@@ -1,8 +1,9 @@
 """Answers to phones: JSON of one size, whatever they say.
 
-Success, refusal, fault and chaff carry random padding and are filled up with JSON's own white space until
-status line, headers and body together have one size: an observer of encrypted traffic, who sees only that
-sum, cannot tell them apart. Nothing here may let an answer out without it.
+Success, refusal, fault and chaff carry random padding and are filled up, the head by a header that says
+nothing and the body with JSON's own white space, until each has one size. An observer of encrypted traffic
+sees the sum, and where head and body leave one after the other, each of them: neither tells answers apart.
+Nothing here may let an answer out without it.
 """
 
 import json
@@ -24,6 +25,8 @@ ANSWER_SIZE = 4352
 """Bytes of every answer as the application hands it to the server: status line, headers, body."""
 BODY_ROOM = 4096
 """Bytes of it that members and padding may take; the rest is more than any status line and headers do."""
+HEAD_SIZE = ANSWER_SIZE - BODY_ROOM
+FILL_HEADER = "X-Fill"
 LEAST_PADDING_BYTES = 1024
 MOST_PADDING_BYTES = 2047
 """The reference servers' range: clients and their tests may look for it."""
@@ -51,20 +54,26 @@ def status_of(code: RefusalCode, endpoint: str | None) -> HTTPStatus:
 
 
 class EvenAnswer(Response):
-    """Fills itself up with white space as it leaves: its status and headers are final then."""
+    """Fills its head and its body up as it leaves: its status and headers are final then."""
 
     def get_wsgi_response(
         self, environ: "WSGIEnvironment"
     ) -> tuple[Iterable[bytes], str, list[tuple[str, str]]]:
-        """Body, status and headers of, together, a multiple of `ANSWER_SIZE` bytes in HTTP/1.1 (RFC 9112)."""
-        headers = self.get_wsgi_headers(environ).to_wsgi_list()
+        """Body, status and headers in HTTP/1.1 (RFC 9112): a head of `HEAD_SIZE` bytes, without the empty
+        line, and with the body a multiple of `ANSWER_SIZE`."""
+        self.headers.pop(FILL_HEADER, None)
+        room = HEAD_SIZE - self._head_size(environ) - len(f"{FILL_HEADER}: \r\n")
+        if room >= 0:
+            self.headers[FILL_HEADER] = "." * room
         content = self.get_data()
-        head = len(f"HTTP/1.1 {self.status}\r\n") + sum(
-            len(f"{name}: {value}\r\n") for name, value in headers
-        )
         # The length of `Content-Length` itself stays: bodies have four digits before and after.
-        self.set_data(content + b" " * (-(head + len(content)) % ANSWER_SIZE))
+        self.set_data(content + b" " * (-(self._head_size(environ) + len(content)) % ANSWER_SIZE))
         return super().get_wsgi_response(environ)
+
+    def _head_size(self, environ: "WSGIEnvironment") -> int:
+        headers = self.get_wsgi_headers(environ).to_wsgi_list()
+        lines = sum(len(f"{name}: {value}\r\n") for name, value in headers)
+        return len(f"HTTP/1.1 {self.status}\r\n") + lines
 
 
 def padded(members: Mapping[str, object], status: int = 200) -> Response:

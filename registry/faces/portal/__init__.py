@@ -14,6 +14,7 @@ from registry.faces.pages.language import speak_languages
 from registry.faces.portal import (
     activations,
     authorizations,
+    code_settings,
     codes,
     corrections,
     keys,
@@ -40,17 +41,21 @@ def create_portal_app(face: PortalFace) -> Flask:
     speak_languages(app, "portal", ("zh", "en"))
     show_mistakes_as_pages(app)
     show_sections(app)
-    app.register_blueprint(sign_in.pages)
-    app.register_blueprint(authorizations.pages)
-    app.register_blueprint(activations.pages)
-    app.register_blueprint(codes.pages)
-    app.register_blueprint(corrections.pages)
-    app.register_blueprint(quota.pages)
-    app.register_blueprint(recalls.pages)
-    app.register_blueprint(recalls_of_many.pages)
-    app.register_blueprint(sms_texts.pages)
-    app.register_blueprint(officials.pages)
-    app.register_blueprint(keys.pages)
+    for part in (
+        activations,
+        authorizations,
+        code_settings,
+        codes,
+        corrections,
+        keys,
+        officials,
+        quota,
+        recalls,
+        recalls_of_many,
+        sign_in,
+        sms_texts,
+    ):
+        app.register_blueprint(part.pages)
 
     @app.context_processor
     def _on_every_page() -> dict[str, object]:

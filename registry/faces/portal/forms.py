@@ -219,6 +219,22 @@ class CorrectionForm(AuthorizationForm):
         super().validate_tested(field)
 
 
+class CodeFormForm(PortalForm):
+    """Which form codes are to have; eight digits only by who knows what that means."""
+
+    elements = {"code_form": "code_form-0", "known": "known"}  # noqa: RUF012  # declared with its type above
+    code_form = StringField(
+        lazy("Form of new codes"),
+        validators=[AnyOf([form.value for form in CodeForm], lazy("Choose a form."))],
+    )
+    known = TickField(lazy("I know that codes of 8 digits can be guessed"))
+
+    def validate_known(self, field: Field) -> None:
+        """Whoever chooses eight digits says so."""
+        if self.code_form.data == CodeForm.SHORT and not field.data:
+            raise ValidationError(_("Read what 8 digits mean, then tick the box, or choose another form."))
+
+
 class RecallForm(PortalForm):
     """Why a statement's upload is to be taken back, by an official who knows what that does."""
 

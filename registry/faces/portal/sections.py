@@ -23,6 +23,7 @@ SECTIONS = (
     Section("authorizations.statement", lazy("Hand over a code"), frozenset({Permission.ISSUE})),
     Section("codes.overview", lazy("My codes"), frozenset({Permission.ISSUE})),
     Section("quota.today", lazy("Today"), VISITORS),
+    Section("code_settings.overview", lazy("Form of codes"), frozenset({Permission.SETTINGS})),
     Section("recalls.overview", lazy("Recalls"), frozenset({Permission.RECALL, Permission.APPROVE})),
     Section("sms_texts.overview", lazy("Texts of SMS"), frozenset({Permission.SETTINGS})),
     Section("officials.overview", lazy("Officials"), frozenset({Permission.OFFICIALS})),

@@ -29,6 +29,8 @@ class PortalFace:
     region: str
     address: str
     """Under which links to phones lie, without a slash at its end."""
+    web_processes: int = 1
+    """How many processes phones call: each counts wrong codes for itself."""
     time_zone: str = "Asia/Shanghai"
     """IANA name of the zone in which times are shown, beside UTC."""
 

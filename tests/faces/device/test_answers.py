@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from werkzeug.test import Client, TestResponse
 
 from registry.faces.device import CollectingFace, IssuingFace, create_collecting_app, create_issuing_app
-from registry.faces.device.answers import ANSWER_SIZE, padded
+from registry.faces.device.answers import ANSWER_SIZE, BODY_ROOM, padded
 from registry.faces.device.calls import BODY_LIMIT
 from registry.faces.device.pace import EvenPace
 from tests.authority import ADMIN_KEY, DEVICE_KEY, MadeSigner, made_key, made_upload
@@ -31,6 +31,7 @@ def sent(answer: Response) -> TestResponse:
 def assert_looks_like_any_other(answer: TestResponse) -> None:
     """One size, an object, and padding of 1,024 to 2,047 bytes."""
     assert size_of(answer) == ANSWER_SIZE
+    assert len(answer.get_data()) == BODY_ROOM, "and so has the head, which may leave by itself"
     assert answer.json is not None
     assert 1024 <= len(base64.b64decode(answer.json["padding"])) <= 2047
     assert answer.content_type == "application/json"
@@ -50,6 +51,7 @@ def test_whatever_stands_in_status_and_headers_the_size_is_one(status: int, more
     answer.headers["Allow"] = more
     assert size_of(sent(answer)) == ANSWER_SIZE
     assert size_of(sent(answer)) == ANSWER_SIZE, "and it is so a second time"
+    assert len(sent(answer).get_data()) == BODY_ROOM
 
 
 def test_padding_varies_and_an_oversized_answer_is_still_padded() -> None:

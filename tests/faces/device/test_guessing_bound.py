@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
 from registry.faces.device import IssuingFace, create_issuing_app
-from registry.faces.device.answers import ANSWER_SIZE
+from registry.faces.device.answers import ANSWER_SIZE, BODY_ROOM
 from registry.lifecycle.authorize import hash_code
 from registry.models import VerificationCode, transaction
 from registry.protocol.guessing import GuessBudget
@@ -74,6 +74,7 @@ def test_what_is_not_looked_at_is_told_so_like_any_other_answer_and_the_code_sta
         assert answer.json["errorCode"] == answer.json["error_code"] == ""
         assert "try again later" in answer.json["error"]
         assert size_of(answer) == ANSWER_SIZE
+        assert len(answer.get_data()) == BODY_ROOM
         assert answer.headers["X-Retry-After"] == answer.headers["Retry-After"]
         assert parsedate_to_datetime(answer.headers["Retry-After"]).timestamp() == clock() - 600 + 3600
     assert verify(code, "198.51.100.1").status_code == 200, "from another network it is taken at once"

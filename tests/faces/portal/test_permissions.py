@@ -18,6 +18,7 @@ PLACES = {
             Permission.SETTINGS,
         }
     ),
+    "/portal/settings/codes/": frozenset({Permission.SETTINGS}),
     "/portal/recalls/": frozenset({Permission.RECALL, Permission.APPROVE}),
     "/portal/settings/texts/": frozenset({Permission.SETTINGS}),
     "/portal/officials/": frozenset({Permission.OFFICIALS}),

@@ -1,0 +1,139 @@
+"""Settings: the form of the authority's codes, and the risk of each form, from the codes that there are now.
+
+The chances are those at the full budget of wrong codes. How many there really are is known to the processes
+that phones call, in their memory alone, and never here.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from babel.numbers import format_decimal, format_percent
+from flask import Blueprint, g, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from flask_babel import lazy_gettext as lazy
+
+from registry.faces.database import db
+from registry.faces.pages.language import page_language
+from registry.faces.portal.forms import CodeFormForm
+from registry.faces.portal.settings import this_face
+from registry.faces.portal.sign_in import require
+from registry.lifecycle.guessing import choose_code_form, code_form_of, live_codes
+from registry.models import transaction
+from registry.models.official import Permission
+from registry.protocol.codes import CodeForm, space_of
+from registry.protocol.guessing import GuessBudget, chance_of_a_hit, most_looked_at
+
+ATTACKS = (1, 200, 10_000)
+"""From how many networks: somebody at home, a small rented net of machines, a large one."""
+COMPARED_NETWORKS = 200
+COMPARED_CODES = 1_000
+"""What the forms are compared by."""
+HOURS_IN_SIXTY_MINUTES, HOURS_IN_A_DAY = 2, 25
+"""Hours of the clock that are touched, in each of which so much is looked at."""
+
+FORM_NAMES = {
+    CodeForm.DIGITS: lazy("14 digits and a check digit"),
+    CodeForm.LETTERS: lazy("10 letters and digits, and a check character"),
+    CodeForm.SHORT: lazy("8 digits"),
+}
+
+pages = Blueprint("code_settings", __name__, url_prefix="/portal/settings/codes")
+pages.before_request(require(Permission.SETTINGS))
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """What guessing from so many networks comes to, in words."""
+
+    networks: str
+    guesses: str
+    in_an_hour: str
+    in_a_day: str
+
+
+@pages.get("/")
+def overview() -> ResponseReturnValue:
+    """The form in use, what can be guessed at, and the choice."""
+    form = CodeFormForm()
+    form.code_form.data = code_form_of(db.session(), g.official.authority_id).value
+    return _page(form)
+
+
+@pages.post("/")
+def choose() -> ResponseReturnValue:
+    """Put the choice on record, or show the form again with what to mend."""
+    face, form, session = this_face(), CodeFormForm(), db.session()
+    if not form.validate():
+        return _page(form), 400
+    with transaction(session):
+        choose_code_form(
+            session,
+            CodeForm(form.code_form.data),
+            authority_id=g.official.authority_id,
+            official_id=g.official.official_id,
+            now=face.clock(),
+        )
+    return redirect(url_for("code_settings.overview", saved=1), 303)
+
+
+def _page(form: CodeFormForm) -> str:
+    session, authority_id = db.session(), g.official.authority_id
+    live = live_codes(session, authority_id, this_face().clock())
+    in_use = code_form_of(session, authority_id)
+    return render_template(
+        "portal/code_settings.html",
+        form=form,
+        saved="saved" in request.args,
+        form_names={one.value: name for one, name in FORM_NAMES.items()},
+        in_use=FORM_NAMES[in_use],
+        has_short=in_use is CodeForm.SHORT or CodeForm.SHORT in live,
+        live=[(FORM_NAMES[one], _number(live[one])) for one in CodeForm if one in live],
+        space=_number(space_of(in_use)),
+        attacks=[_attack(networks, live) for networks in ATTACKS],
+        compared={one.value: _compared(one) for one in CodeForm},
+        compared_codes=_number(COMPARED_CODES),
+        compared_networks=_number(COMPARED_NETWORKS),
+    )
+
+
+def _attack(networks: int, live: Mapping[CodeForm, int]) -> Attack:
+    hour, day = (_looked_at(networks, hours) for hours in (HOURS_IN_SIXTY_MINUTES, HOURS_IN_A_DAY))
+    return Attack(
+        _number(networks),
+        _number(hour),
+        _chance(chance_of_a_hit(hour, live)),
+        _chance(chance_of_a_hit(day, live)),
+    )
+
+
+def _compared(form: CodeForm) -> str:
+    guesses = _looked_at(COMPARED_NETWORKS, HOURS_IN_A_DAY)
+    return _chance(chance_of_a_hit(guesses, {form: COMPARED_CODES}))
+
+
+def _looked_at(networks: int, hours: int) -> int:
+    processes = this_face().web_processes
+    return most_looked_at(GuessBudget(), networks=networks, processes=processes, hours=hours)
+
+
+def _chance(probability: float) -> str:
+    """In words that can be compared, and as a percentage while that says something."""
+    if probability == 0:
+        return str(_("none: there is no code to be found"))
+    percent = format_percent(probability, "#,##0.##%", locale=page_language())
+    if probability >= 0.995:
+        return str(_("practically certain (%(percent)s)", percent=percent))
+    if probability >= 0.5:
+        return str(_("more likely than not (%(percent)s)", percent=percent))
+    once_in = 1 / probability
+    magnitude = 10 ** max(0, math.floor(math.log10(once_in)) - 1)
+    number = _number(round(once_in / magnitude) * magnitude)
+    if probability < 0.0001:
+        return str(_("1 in %(number)s", number=number))
+    return str(_("1 in %(number)s (%(percent)s)", number=number, percent=percent))
+
+
+def _number(number: int) -> str:
+    return format_decimal(number, locale=page_language())
