@@ -19,6 +19,7 @@ from registry.models.authorization import (
 )
 from registry.models.bases import CollectingBase, IssuingBase
 from registry.models.batch import Batch, BatchState, ExportFile, ExportSigningKey
+from registry.models.bulk import BulkJob, BulkRow
 from registry.models.day_file import DayFile
 from registry.models.diagnosis_key import DiagnosisKey, KeyRevision
 from registry.models.feed import RegionFeed
@@ -50,8 +51,8 @@ from registry.models.shelf import BatchShelf, Shelf, ShelfUpload
 
 __all__ = [
     "ActivityAnchor", "ActivityChain", "ActivityEvent", "ApiKey", "Authority", "Authorization", "Batch",
-    "BatchShelf", "BatchState", "CertificateKey", "ClaimsTold", "CodeAtHand", "CollectedAnswer",
-    "CollectingBase", "CollectingChaff",
+    "BatchShelf", "BatchState", "BulkJob", "BulkRow", "CertificateKey", "ClaimsTold", "CodeAtHand",
+    "CollectedAnswer", "CollectingBase", "CollectingChaff",
     "DayFile", "DiagnosisKey", "ExportFile", "ExportSigningKey", "HealthAuthority", "HealthAuthorityKey",
     "IssuedAnswer", "IssuingBase", "IssuingChaff", "IssuingCount", "IssuingQuota", "KeyRevision", "Lease",
     "LogEntry", "LogKey", "LogShard", "Official", "PortalSession", "QuotaUse", "RecallOrder",

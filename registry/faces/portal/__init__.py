@@ -11,7 +11,7 @@ from flask import Flask
 from registry.faces.database import attach
 from registry.faces.pages import guard_forms, make_pages_app
 from registry.faces.pages.language import speak_languages
-from registry.faces.portal import authorizations, codes, quota, recalls, sign_in
+from registry.faces.portal import authorizations, bulk, codes, quota, recalls, sign_in
 from registry.faces.portal.mistakes import show_mistakes_as_pages
 from registry.faces.portal.sections import show_sections
 from registry.faces.portal.settings import PortalFace
@@ -24,6 +24,7 @@ def create_portal_app(face: PortalFace) -> Flask:
     app = make_pages_app(__name__, "portal")
     face.attach(app.extensions)
     attach(app, face.database_url)
+    bulk.take_files(app)
     guard_forms(app, face.session_secret)
     speak_languages(app, "portal", ("zh", "en"))
     show_mistakes_as_pages(app)
@@ -31,6 +32,7 @@ def create_portal_app(face: PortalFace) -> Flask:
     app.register_blueprint(sign_in.pages)
     app.register_blueprint(authorizations.pages)
     app.register_blueprint(codes.pages)
+    app.register_blueprint(bulk.pages)
     app.register_blueprint(quota.pages)
     app.register_blueprint(recalls.pages)
 

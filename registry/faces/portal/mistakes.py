@@ -34,6 +34,11 @@ def page(status: int) -> Response:
             "It takes a permission that you do not have. "
             "Ask whoever looks after the officials of your authority."
         )
+    elif status == 413:
+        title = _("This is too large")
+        advice = _(
+            "Nothing was stored. Go back, split the file into smaller ones and give one after another."
+        )
     elif status >= 500:
         title = _("Something went wrong on our side")
         advice = _(
