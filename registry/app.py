@@ -134,6 +134,7 @@ def issuing(settings: Settings, clock: Clock = time.time) -> Flask:
             certificate_signers=CertificateSigners(settings, clock),
             recall_public_key=read_recall_public_key(settings.keys_dir),
             policy=issuing_policy(settings),
+            test_codes=settings.test_codes,
             hold_milliseconds=settings.answer_hold_milliseconds,
             sleep=time.sleep,
             monotonic=time.monotonic,

@@ -10,6 +10,7 @@ from registry.lifecycle.authorize import IssuingPolicy
 from registry.lifecycle.collect import CollectionPolicy
 from registry.protocol.certificate import CertificateSigner
 from registry.protocol.intervals import Clock
+from registry.protocol.lab_result import USUAL_TEST_CODES
 from registry.protocol.revision_token import RevisionKeyRing
 
 
@@ -34,6 +35,8 @@ class IssuingFace:
     monotonic: Callable[[], float]
     hold_milliseconds: int = 300
     """Answers leave this long after arrival, or at a multiple of it. 0 only for measuring."""
+    test_codes: frozenset[str] = USUAL_TEST_CODES
+    """LOINC codes of the tests whose results lead to a code when a laboratory's message brings them."""
 
 
 @dataclass(frozen=True)
