@@ -179,6 +179,7 @@ def issuing(settings: Settings, clock: Clock = time.time) -> Flask:
             policy=issuing_policy(settings),
             guess_budget=GuessBudget().share(settings.web_processes),
             trusted_proxies=settings.trusted_proxies,
+            test_codes=settings.test_codes,
             hold_milliseconds=settings.answer_hold_milliseconds,
             sleep=time.sleep,
             monotonic=time.monotonic,

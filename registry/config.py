@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from environs import Env, EnvError
 
 from registry.errors import ConfigurationError, Malformed
+from registry.protocol.lab_result import USUAL_TEST_CODES
 from registry.protocol.regions import check_region
 from registry.signing.key_place import TokenPlace
 
@@ -22,6 +23,7 @@ DEMO_QUOTA = 100_000
 MOST_QUOTA = 1_000_000
 LOG_ORIGIN = re.compile(r"(?=.{1,200}\Z)[a-z0-9.-]+(/[A-Za-z0-9._~-]+)*")
 
+LOINC_CODE = re.compile(r"[0-9]{1,7}-[0-9]")
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 BUCKET_PREFIX = re.compile(r"([A-Za-z0-9-]+(/[A-Za-z0-9-]+)*)?")
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -85,6 +87,9 @@ class Settings:
     """Codes that an official may issue a day, unless the authority has fixed another number at the portal."""
     quota_bulk: int
     """The same for an official who may issue for many at once, from a file."""
+    test_codes: frozenset[str]
+    """LOINC codes of the tests whose positive results lead to a code when a laboratory's FHIR message brings
+    them; commas between them. A code that is not of this disease warns people for nothing."""
     web_processes: int
     """Web server processes. Each counts wrong codes for itself, with its share of what may be tried."""
     trusted_proxies: int
@@ -205,6 +210,7 @@ def _read(env: Env) -> Settings:
         quota_most=env.int("QUOTA_MOST", DEMO_QUOTA if demo else 20_000),
         quota_official=env.int("QUOTA_OFFICIAL", DEMO_QUOTA if demo else 200),
         quota_bulk=env.int("QUOTA_BULK", DEMO_QUOTA if demo else 5000),
+        test_codes=frozenset(env.list("TEST_CODES", sorted(USUAL_TEST_CODES))),
         web_processes=env.int("WEB_PROCESSES", 2),
         trusted_proxies=env.int("TRUSTED_PROXIES", 0),
         web_threads=env.int("WEB_THREADS", 64),
@@ -289,6 +295,8 @@ def _check(settings: Settings) -> None:
             "REGISTRY_PKCS11_MODULE, REGISTRY_PKCS11_TOKEN and REGISTRY_PKCS11_PIN_FILE go together: "
             "set all three or none"
         )
+    if not settings.test_codes or not all(LOINC_CODE.fullmatch(code) for code in settings.test_codes):
+        raise ConfigurationError("REGISTRY_TEST_CODES takes LOINC codes with commas between: 94500-6,94558-4")
     _check_quotas(settings)
     _check_bucket(settings)
     if settings.witness_fail_open_seconds < 0:

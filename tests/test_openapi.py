@@ -56,7 +56,7 @@ CHECKS = [
     content_type_conformance,
     response_schema_conformance,
 ]
-ADMIN_PATHS = {"/api/issue", "/api/batch-issue", "/api/checkcodestatus", "/api/expirecode"}
+ADMIN_PATHS = {"/api/issue", "/api/batch-issue", "/api/checkcodestatus", "/api/expirecode", "/api/fhir"}
 
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 

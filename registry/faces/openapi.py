@@ -17,6 +17,7 @@ from marshmallow import Schema
 from registry.faces.device import schemas
 
 JSON = "application/json"
+FHIR_JSON = "application/fhir+json"
 NOTE = "text/plain; charset=utf-8"
 BYTES = "application/octet-stream"
 CONTRACT_VERSION = "1.0"
@@ -68,6 +69,7 @@ def build() -> dict[str, Any]:
         spec.components.security_scheme(f"{kind}Key", scheme)
     _add_phone_paths(spec)
     _add_issuer_paths(spec)
+    _add_fhir_path(spec)
     _add_public_paths(spec)
     # Through JSON: the library's ordered dictionaries become plain ones, whose order YAML keeps.
     document: dict[str, Any] = json.loads(json.dumps(spec.to_dict()))
@@ -147,6 +149,43 @@ def _add_issuer_paths(spec: APISpec) -> None:
         (400, 401, 404, 405, 413, 500),
         key="admin",
     )
+
+
+def _add_fhir_path(spec: APISpec) -> None:
+    handle = {
+        "name": "X-Request-Id",
+        "in": "header",
+        "schema": {"type": "string", "format": "uuid"},
+        "description": "The caller's own handle: as `uuid` of /api/issue.",
+    }
+    negative = {
+        "name": "negative",
+        "in": "query",
+        "schema": {"type": "string", "enum": ["true"]},
+        "description": "Take a negative result too: for a code that takes an earlier upload back.",
+    }
+    answers = {"200": _content("Granted.", JSON, schemas.IssueAnswer)}
+    for status in (400, 401, 405, 409, 413, 429, 500):
+        answers[str(status)] = _content(MEANINGS[status], JSON, schemas.ApiError)
+    operation: dict[str, Any] = {
+        "summary": "Issue a verification code for a laboratory's FHIR R4 message",
+        "description": "400 means that nothing was issued: `unparsable_request` for another message, "
+        "`unsupported_test_type` for another test, for what is not final and for a negative result that was "
+        "not asked for, `invalid_test_type` for a result that is neither or both.",
+        "operationId": "fhir",
+        "tags": ["device"],
+        "security": [{"adminKey": []}],
+        "parameters": [handle, negative],
+        "requestBody": {
+            "required": True,
+            "content": {
+                FHIR_JSON: {"schema": schemas.FhirMessage},
+                JSON: {"schema": schemas.FhirMessage},
+            },
+        },
+        "responses": answers,
+    }
+    spec.path("/api/fhir", operations={"post": operation})
 
 
 def _add_public_paths(spec: APISpec) -> None:

@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, exists, select, update
 from sqlalchemy.orm import Session
 
 from registry.errors import Refusal, RefusalCode
@@ -29,7 +29,7 @@ from registry.lifecycle.authorize import (
     record_of_code,
     rounded_expiry,
 )
-from registry.models import Authorization, ClaimsTold, CodeAtHand, VerificationCode
+from registry.models import Authorization, BulkRow, ClaimsTold, CodeAtHand, VerificationCode
 from registry.protocol.activity import ActKind
 from registry.protocol.codes import CodeForm
 
@@ -104,11 +104,16 @@ def own_code(session: Session, uuid: str, *, official_id: str, authority_id: str
 
 
 def own_codes(session: Session, *, official_id: str, authority_id: str) -> Sequence[OwnCode]:
-    """All codes of the official's that are not forgotten yet, those that live longest first."""
+    """All codes of the official's that are not forgotten yet, those that live longest first; without those
+    from files, which have a result of their own."""
     found = session.execute(
         select(VerificationCode, Authorization)
         .join(Authorization, Authorization.id == VerificationCode.authorization_id)
-        .where(Authorization.official_id == official_id, VerificationCode.authority_id == authority_id)
+        .where(
+            Authorization.official_id == official_id,
+            VerificationCode.authority_id == authority_id,
+            ~exists().where(BulkRow.code_uuid == VerificationCode.uuid),
+        )
         .order_by(VerificationCode.expires_at.desc(), VerificationCode.uuid)
     )
     return [_own(code, authorization) for code, authorization in found]

@@ -15,6 +15,7 @@ from typing import Any, cast
 from sqlalchemy import CursorResult, delete, exists, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
+from registry.lifecycle.bulk import retire_jobs
 from registry.lifecycle.forecast import HISTORY_DAYS
 from registry.lifecycle.publish.advancing import advance, resume
 from registry.lifecycle.publish.apart import Failures
@@ -90,6 +91,7 @@ class RetiredIssuing:
     letters: int
     quota_days: int
     surges: int
+    bulk_jobs: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +111,8 @@ class RetiredCollecting:
 def retire_issuing(session: Session, now: float) -> RetiredIssuing:
     """Codes 48 h after they expired; what lies at hand, tokens, answers, links and sessions at once; after a
     year what officials stated and did, orders to recall and requests for more codes among it, the anchors of
-    it, and the counts; sealed handles and letters of withdrawal after `RECALL_DAYS`, and what quotas go by
-    after `HISTORY_DAYS`.
+    it, and the counts; sealed handles and letters of withdrawal after `RECALL_DAYS`, what quotas go by after
+    `HISTORY_DAYS`, jobs from files after their week.
 
     The caller commits.
     """
@@ -145,6 +147,7 @@ def retire_issuing(session: Session, now: float) -> RetiredIssuing:
         quota_days=delete_rows(
             session, delete(QuotaUse).where(QuotaUse.day < utc_date(now) - timedelta(days=HISTORY_DAYS))
         ),
+        bulk_jobs=retire_jobs(session, now),
         surges=delete_rows(session, delete(SurgeRequest).where(SurgeRequest.day <= last_day)),
     )
 

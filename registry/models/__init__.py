@@ -19,6 +19,7 @@ from registry.models.authorization import (
 )
 from registry.models.bases import CollectingBase, IssuingBase
 from registry.models.batch import Batch, BatchState, ExportFile, ExportSigningKey
+from registry.models.bulk import BulkJob, BulkRow
 from registry.models.day_file import DayFile
 from registry.models.diagnosis_key import DiagnosisKey, KeyRevision
 from registry.models.feed import RegionFeed
@@ -51,12 +52,12 @@ from registry.models.sms_template import SmsTemplate
 
 __all__ = [
     "ActivityAnchor", "ActivityChain", "ActivityEvent", "ApiKey", "Authority", "Authorization", "Batch",
-    "BatchShelf", "BatchState", "CertificateKey", "ClaimsTold", "CodeAtHand", "CollectedAnswer",
-    "CollectingBase", "CollectingChaff", "DayFile", "DiagnosisKey", "ExportFile", "ExportSigningKey",
-    "HealthAuthority", "HealthAuthorityKey", "IssuedAnswer", "IssuingBase", "IssuingChaff", "IssuingCount",
-    "IssuingQuota", "KeyRevision", "Lease", "LogEntry", "LogKey", "LogShard", "Official", "PortalSession",
-    "QuotaUse", "RecallOrder", "RecalledUpload", "Receipt", "RegionFeed", "RegionIndex", "Shelf",
-    "ShelfUpload", "SignInLink", "SmsTemplate", "SurgeRequest", "TrustFile", "VerificationCode",
-    "VerificationToken", "Withdrawal", "WithdrawalLetter", "WitnessState", "committing_each",
-    "forget_journal", "make_days", "open_database", "prepare_engine", "transaction",
+    "BatchShelf", "BatchState", "BulkJob", "BulkRow", "CertificateKey", "ClaimsTold", "CodeAtHand",
+    "CollectedAnswer", "CollectingBase", "CollectingChaff", "DayFile", "DiagnosisKey", "ExportFile",
+    "ExportSigningKey", "HealthAuthority", "HealthAuthorityKey", "IssuedAnswer", "IssuingBase",
+    "IssuingChaff", "IssuingCount", "IssuingQuota", "KeyRevision", "Lease", "LogEntry", "LogKey",
+    "LogShard", "Official", "PortalSession", "QuotaUse", "RecallOrder", "RecalledUpload", "Receipt",
+    "RegionFeed", "RegionIndex", "Shelf", "ShelfUpload", "SignInLink", "SmsTemplate", "SurgeRequest",
+    "TrustFile", "VerificationCode", "VerificationToken", "Withdrawal", "WithdrawalLetter", "WitnessState",
+    "committing_each", "forget_journal", "make_days", "open_database", "prepare_engine", "transaction",
 ]  # fmt: skip

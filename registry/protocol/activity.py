@@ -76,6 +76,7 @@ class ActKind(StrEnum):
     SURGE_ASKED = "surge_asked"
     SURGE_APPROVED = "surge_approved"
     SURGE_REFUSED = "surge_refused"
+    BULK_BEGUN = "bulk_begun"
 
 
 @dataclass(frozen=True, slots=True)

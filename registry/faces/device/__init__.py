@@ -14,6 +14,7 @@ from registry.faces.database import db
 from registry.faces.device.answers import plain
 from registry.faces.device.application import UNPADDED, DeviceApplication
 from registry.faces.device.issuers import IssuerViews
+from registry.faces.device.lab_results import LabResultViews
 from registry.faces.device.pace import EvenPace
 from registry.faces.device.phones import PhoneViews
 from registry.faces.device.settings import CollectingFace, IssuingFace
@@ -29,7 +30,7 @@ _UPLOAD_CODES = dict.fromkeys((400, 404, 405, 413, 415), RefusalCode.BAD_REQUEST
 
 
 def create_issuing_app(face: IssuingFace) -> Flask:
-    """POST /api/verify, certificate, issue, batch-issue, checkcodestatus, expirecode; GET /jwks/{authority};
+    """POST /api/verify, certificate, issue, batch-issue, checkcodestatus, expirecode, fhir; GET /jwks/…;
     probes."""
     app = DeviceApplication("issuing", face.database_url, shape=_api_error, code_by_status=_API_CODES)
     phones, issuers = PhoneViews(face), IssuerViews(face)
@@ -40,6 +41,7 @@ def create_issuing_app(face: IssuingFace) -> Flask:
         ("/api/batch-issue", issuers.batch_issue),
         ("/api/checkcodestatus", issuers.check_code_status),
         ("/api/expirecode", issuers.expire_code),
+        ("/api/fhir", LabResultViews(face).fhir),
     ):
         app.add_url_rule(path, view.__name__, view, methods=["POST"])
     app.add_url_rule("/jwks/<authority_id>", "jwks", partial(_jwks, face), methods=["GET"])

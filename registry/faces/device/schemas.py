@@ -123,6 +123,27 @@ class IssueRequest(RequestSchema):
     padding = _padding_in()
 
 
+class FhirMessage(Schema):
+    """FHIR R4: a DiagnosticReport with its Observations contained, a Bundle of one report and its
+    Observations, or an Observation alone. Read are types, statuses, `result`, `code`,
+    `valueCodeableConcept` and the day; all else is passed over unread and kept nowhere."""
+
+    resourceType = fields.String(  # noqa: N815
+        required=True, validate=validate.OneOf(("DiagnosticReport", "Observation", "Bundle"))
+    )
+    status = fields.String(metadata={"description": "`final`, `amended` or `corrected`."})
+    code = fields.Dict(metadata={"description": "With a LOINC code of a test that counts here."})
+    valueCodeableConcept = fields.Dict(  # noqa: N815
+        metadata={"description": "Positive or detected, by SNOMED CT or LOINC."}
+    )
+    effectiveDateTime = fields.String(  # noqa: N815
+        metadata={"description": "A whole day, or a moment with its zone.", "example": "2026-06-14"}
+    )
+    contained = fields.List(fields.Dict())
+    result = fields.List(fields.Dict())
+    entry = fields.List(fields.Dict())
+
+
 class IssueAnswer(Schema):
     """The code to hand over. The long code stands in links alone, and its times are the code's."""
 

@@ -12,6 +12,7 @@ from registry.lifecycle.collect import CollectionPolicy
 from registry.protocol.certificate import CertificateSigner
 from registry.protocol.guessing import GuessBudget
 from registry.protocol.intervals import Clock
+from registry.protocol.lab_result import USUAL_TEST_CODES
 from registry.protocol.revision_token import RevisionKeyRing
 
 
@@ -42,6 +43,8 @@ class IssuingFace:
     """Answers leave this long after arrival, or at a multiple of it. 0 only for measuring."""
     sms: SmsMaker | None = None
     """What makes and sends SMS; without it none is."""
+    test_codes: frozenset[str] = USUAL_TEST_CODES
+    """LOINC codes of the tests whose results lead to a code when a laboratory's message brings them."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from registry.faces.pages.language import speak_languages
 from registry.faces.portal import (
     activations,
     authorizations,
+    bulk,
     code_settings,
     codes,
     corrections,
@@ -37,6 +38,7 @@ def create_portal_app(face: PortalFace) -> Flask:
     app = make_pages_app(__name__, "portal")
     face.attach(app.extensions)
     attach(app, face.database_url)
+    bulk.take_files(app)
     guard_forms(app, face.session_secret)
     speak_languages(app, "portal", ("zh", "en"))
     show_mistakes_as_pages(app)
@@ -44,6 +46,7 @@ def create_portal_app(face: PortalFace) -> Flask:
     for part in (
         activations,
         authorizations,
+        bulk,
         code_settings,
         codes,
         corrections,

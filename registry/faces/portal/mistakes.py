@@ -36,6 +36,11 @@ def page(status: int) -> Response:
             "It takes a permission that you do not have. "
             "Ask whoever looks after the officials of your authority."
         )
+    elif status == 413:
+        title = _("This is too large")
+        advice = _(
+            "Nothing was stored. Go back, split the file into smaller ones and give one after another."
+        )
     elif status == 429:
         title = _("No codes are handed out for now")
         advice = _(

@@ -21,6 +21,7 @@ class Section:
 
 SECTIONS = (
     Section("authorizations.statement", lazy("Hand over a code"), frozenset({Permission.ISSUE})),
+    Section("bulk.overview", lazy("Many at once"), frozenset({Permission.BULK})),
     Section("codes.overview", lazy("My codes"), frozenset({Permission.ISSUE})),
     Section("quota.today", lazy("Today"), VISITORS),
     Section("code_settings.overview", lazy("Form of codes"), frozenset({Permission.SETTINGS})),

@@ -8,6 +8,7 @@ from tests.faces.portal.conftest import AUTHORITY, Portal
 
 PLACES = {
     "/portal/": frozenset({Permission.ISSUE}),
+    "/portal/bulk/": frozenset({Permission.BULK}),
     "/portal/codes/": frozenset({Permission.ISSUE}),
     "/portal/quota": frozenset(
         {
