@@ -109,7 +109,8 @@ def sms_maker(settings: Settings) -> SmsMaker:
     for path in sorted((settings.keys_dir / "sms").glob("*~v*.pem"), key=sms_key_version):
         authority_id, _, key_id = path.stem.partition("~")
         newest[authority_id] = FileKey.load(path, key_id, "1")
-    return SmsMaker(sms_desk(settings), newest, settings.region, settings.base_url)
+    only_shows = settings.profile == "demo" and settings.sms_gateways_file is None
+    return SmsMaker(sms_desk(settings), newest, settings.region, settings.base_url, only_shows)
 
 
 def sms_key_version(path: Path) -> int:
@@ -131,6 +132,7 @@ def portal(settings: Settings, clock: Clock = time.time) -> Flask:
             profile=settings.profile,
             region=settings.region,
             address=settings.base_url,
+            sms=sms_maker(settings),
         )
     )
 

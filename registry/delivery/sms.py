@@ -70,7 +70,7 @@ class SmsGateway(Protocol):
 
 
 class Delivery(StrEnum):
-    """What became of an SMS, as a code's row keeps it: one word, and no number."""
+    """What became of an SMS."""
 
     SENT = "sent"
     """A gateway accepted it."""
@@ -88,6 +88,11 @@ class Outcome:
 
     delivery: Delivery
     maybe_twice: bool = False
+
+    @property
+    def word(self) -> str:
+        """As a code's row keeps it: the delivery's, or `twice`."""
+        return "twice" if self.maybe_twice else self.delivery.value
 
 
 class SmsDesk:

@@ -84,6 +84,9 @@ class VerificationCode(IssuingBase):
     claim_told: Mapped[bool] = mapped_column(default=False, server_default=false())
     """Whether its issuer is told that it was claimed: once in a quarter of an hour, all codes at once.
     Sooner, what the official looks at would say when the phone called; no time is kept that would later."""
+    delivery: Mapped[str | None] = mapped_column(String(8))
+    """What became of the newest SMS with it, if there was one: `sent`, `twice` (perhaps), `refused`,
+    `failed` or `unknown`."""
 
 
 class CodeAtHand(IssuingBase):

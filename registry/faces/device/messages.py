@@ -78,13 +78,8 @@ def deliver(face: IssuingFace, session: Session, wanted: WantedSms, issued: Issu
     """
     if face.sms is None:
         raise TypeError("an SMS is wanted where none can be made")
-    sms = face.sms.sms(
-        wanted.message,
-        code=issued.code,
-        link_code=issued.link_code,
-        expires_at=issued.expires_at,
-        now=face.clock(),
-    )
+    values = face.sms.values(issued.code, issued.link_code, issued.expires_at, face.clock())
+    sms = face.sms.sms(wanted.message, values, face.clock())
     if wanted.only_text:
         return {"generatedSMS": sms.text, "phone": sms.to.e164}
     try:

@@ -11,10 +11,11 @@ from registry.faces.database import db
 from registry.faces.pages.language import LANGUAGES
 from registry.faces.portal.consent import CONSENT_LANGUAGES, current_texts
 from registry.faces.portal.forms import CHANNELS, REPORT_TYPES, AuthorizationForm
+from registry.faces.portal.messages import send_code, sms_labels, sms_maker
 from registry.faces.portal.settings import this_face
 from registry.faces.portal.sign_in import require
 from registry.lifecycle.at_hand import keep_at_hand, own_code
-from registry.lifecycle.authorize import Statement, authorize, date_limits
+from registry.lifecycle.authorize import IssuedCode, Statement, authorize, date_limits
 from registry.models import transaction
 from registry.models.official import Permission
 
@@ -35,17 +36,27 @@ def hand_over() -> ResponseReturnValue:
     if not form.validate():
         return _form_page(form), 400
     try:
-        uuid = _authorize(form)
+        issued = _authorize(form)
     except Refusal as refusal:
         if refusal.code is not RefusalCode.UUID_ALREADY_EXISTS:
             raise
         # What was changed since is on no record: the page says so.
         return redirect(url_for("codes.code", uuid=_made_before(form.once.data, refusal), again=1), 303)
-    return redirect(url_for("codes.code", uuid=uuid), 303)
+    if form.phone.data:
+        # A crash before this leaves the code's page, from where it can be sent.
+        send_code(
+            issued.uuid,
+            issued,
+            expires_at=issued.expires_at,
+            number=form.phone.data,
+            label=form.sms_label.data,
+            language=form.consent_language.data,
+        )
+    return redirect(url_for("codes.code", uuid=issued.uuid), 303)
 
 
-def _authorize(form: AuthorizationForm) -> str:
-    """Issue the code, and lay it where this session can look at it; its handle."""
+def _authorize(form: AuthorizationForm) -> IssuedCode:
+    """Issue the code, and lay it where this session can look at it."""
     face, session = this_face(), db.session()
     with transaction(session):
         # A crash after this commit leaves a code whose page is in the list of the official's own.
@@ -67,7 +78,7 @@ def _authorize(form: AuthorizationForm) -> str:
             now=face.clock(),
         )
         keep_at_hand(session, issued, g.official.secret, face.clock())
-    return issued.uuid
+    return issued
 
 
 def _made_before(handle: str, refusal: Refusal) -> str:
@@ -95,6 +106,8 @@ def _form_page(form: AuthorizationForm) -> str:
         form=form,
         report_types=REPORT_TYPES,
         channels=CHANNELS,
+        may_send=sms_maker() is not None,
+        sms_labels={label: label for label in sms_labels()},
         person_languages={language: LANGUAGES[language] for language in CONSENT_LANGUAGES},
         consent_texts=current_texts(),
     )

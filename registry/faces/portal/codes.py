@@ -22,6 +22,7 @@ from registry.faces.database import db
 from registry.faces.pages.language import page_language
 from registry.faces.portal.consent import CONSENT_LANGUAGES
 from registry.faces.portal.forms import CHANNELS, REPORT_TYPES
+from registry.faces.portal.messages import STATES, shown_text, sms_maker
 from registry.faces.portal.settings import this_face
 from registry.faces.portal.sign_in import require
 from registry.lifecycle.at_hand import AtHand, OwnCode, end_code, extend_code, look_at, own_code, own_codes
@@ -48,8 +49,8 @@ def overview() -> ResponseReturnValue:
             "report_type": REPORT_TYPES.get(code.authorization.report_type, code.authorization.report_type),
             "channel": CHANNELS.get(code.authorization.consent_channel or ""),
             "state": _state(code),
-            "until": None if code.is_over(face.clock()) else _in_zone(code.expires_at, page_language()),
-            "at_hand": _at_hand(code),
+            "until": None if code.is_over(face.clock()) else in_zone(code.expires_at, page_language()),
+            "at_hand": lies_at_hand(code),
         }
         for code in codes
     ]
@@ -59,32 +60,36 @@ def overview() -> ResponseReturnValue:
 @pages.get("/<uuid>")
 def code(uuid: str) -> ResponseReturnValue:
     """The page of one code, with the code itself as long as it lies at hand."""
-    own, now, language = _own(uuid), this_face().clock(), page_language()
-    at_hand = _at_hand(own)
+    own, now, language = find_own(uuid), this_face().clock(), page_language()
+    at_hand = lies_at_hand(own)
     link = None if at_hand is None else link_of(this_face().address, at_hand.link_code)
     person_language = own.authorization.consent_language
     return render_template(
         "portal/code.html",
         **_state_of(own, at_hand),
         was_sent_before="again" in request.args,
-        at_hand=None if at_hand is None else _read_out(at_hand.code, own, str(person_language)),
+        at_hand=None if at_hand is None else read_out(at_hand.code, own, str(person_language)),
         link=link,
         qr=None if link is None else qr_image(link),
-        shown_until=None if at_hand is None else _in_zone(at_hand.shown_until, language),
+        shown_until=None if at_hand is None else in_zone(at_hand.shown_until, language),
         person_language=person_language if person_language in CONSENT_LANGUAGES else language,
         statement_number=own.authorization.id,
+        may_send=at_hand is not None and sms_maker() is not None,
+        shown_sms=None
+        if at_hand is None or own.delivery is None
+        else shown_text(at_hand, own.expires_at, str(person_language)),
         hours_longer=None if own.expires_at >= own.longest else this_face().policy.code_life_seconds // 3600,
         expires_utc=_day_and_time(datetime.fromtimestamp(own.expires_at, UTC), language),
-        expires_zone=_in_zone(own.expires_at, language),
-        now_zone=_in_zone(now, language),
+        expires_zone=in_zone(own.expires_at, language),
+        now_zone=in_zone(now, language),
     )
 
 
 @pages.get("/<uuid>/state")
 def state(uuid: str) -> ResponseReturnValue:
     """What the page says of the code's state, alone: asked for by the page while it is open."""
-    own = _own(uuid)
-    return render_template("portal/code_state.html", **_state_of(own, _at_hand(own)))
+    own = find_own(uuid)
+    return render_template("portal/code_state.html", **_state_of(own, lies_at_hand(own)))
 
 
 @pages.post("/<uuid>/extend")
@@ -133,13 +138,14 @@ def _then_its_page(act: Callable[[Session], object], uuid: str) -> ResponseRetur
     return redirect(url_for("codes.code", uuid=uuid), 303)
 
 
-def _own(uuid: str) -> OwnCode:
+def find_own(uuid: str) -> OwnCode:
+    """The code of that handle; refuses with `code_not_found` for one that is not the official's own."""
     return own_code(
         db.session(), uuid, official_id=g.official.official_id, authority_id=g.official.authority_id
     )
 
 
-def _at_hand(own: OwnCode) -> AtHand | None:
+def lies_at_hand(own: OwnCode) -> AtHand | None:
     """The code itself, as long as it is good and can be looked at by this session."""
     now = this_face().clock()
     return None if own.is_over(now) else look_at(db.session(), own.uuid, g.official.secret, now)
@@ -165,10 +171,16 @@ def _state_of(own: OwnCode, at_hand: AtHand | None) -> dict[str, object]:
     """What changes while a page is open. `stage` is one word for what the rest of the page depends on."""
     is_over = own.is_over(this_face().clock())
     stage = "over" if is_over else "hidden" if at_hand is None else "shown"
-    return {"uuid": own.uuid, "state": _state(own), "is_over": is_over, "stage": stage}
+    return {
+        "uuid": own.uuid,
+        "state": _state(own),
+        "delivery": STATES.get(own.delivery or ""),
+        "is_over": is_over,
+        "stage": stage,
+    }
 
 
-def _read_out(code: str, own: OwnCode, language: str) -> dict[str, object]:
+def read_out(code: str, own: OwnCode, language: str) -> dict[str, object]:
     """The code in groups with the words for its digits, and what else is said, in the person's language."""
     with force_locale(language):
         return {
@@ -180,11 +192,12 @@ def _read_out(code: str, own: OwnCode, language: str) -> dict[str, object]:
                 _("Look at what will be shared, day by day."),
                 _("Tap “Share”. Until then nothing leaves your phone."),
             ],
-            "good_until": _("The code is good until %(time)s.", time=_in_zone(own.expires_at, language)),
+            "good_until": _("The code is good until %(time)s.", time=in_zone(own.expires_at, language)),
         }
 
 
-def _in_zone(unix_seconds: float, language: str) -> str:
+def in_zone(unix_seconds: float, language: str) -> str:
+    """Day and time in the officials' zone, and its name."""
     zone = get_timezone(this_face().time_zone)
     local = datetime.fromtimestamp(unix_seconds, zone)
     return f"{_day_and_time(local, language)} ({get_timezone_name(local, locale=language)})"

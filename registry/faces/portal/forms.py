@@ -1,6 +1,6 @@
 """The portal's forms: a positive result with its dates and the person's agreement, and what a recall needs.
 
-Nothing names the person.
+Nothing names the person; a telephone number is sent to, and kept nowhere.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,8 @@ from wtforms import BooleanField, DateField, Field, HiddenField, StringField
 from wtforms.validators import AnyOf, DataRequired, Optional, ValidationError
 
 from registry.faces.portal.consent import CONSENT_LANGUAGES, CONSENT_VERSION
+from registry.faces.portal.messages import check_label, check_number
+from registry.protocol.sms_text import DEFAULT_LABEL
 
 REPORT_TYPES = {"confirmed": lazy("Confirmed by test"), "likely": lazy("Clinical diagnosis")}
 TICKED = "y"
@@ -71,6 +73,8 @@ class AuthorizationForm(PortalForm):
         "consent_language": "consent_language-0",
         "consent_channel": "consent_channel-0",
         "agreed": "agreed",
+        "phone": "phone",
+        "sms_label": "sms_label-0",
     }
     once = HiddenField(default=lambda: str(uuid4()))
     """Becomes the code's handle: the same form sent twice cannot make two codes."""
@@ -97,6 +101,11 @@ class AuthorizationForm(PortalForm):
             DataRequired(lazy("Without the person's agreement there is no code: ask, then tick the box."))
         ],
     )
+
+    phone = StringField(
+        lazy("Telephone number for an SMS, if wanted"), filters=[lambda text: (text or "").strip()]
+    )
+    sms_label = StringField(lazy("Text of the SMS"), default=DEFAULT_LABEL)
 
     def __init__(self, limits: tuple[date, date]) -> None:
         super().__init__()
@@ -125,6 +134,15 @@ class AuthorizationForm(PortalForm):
     def validate_onset_date(self, field: Field) -> None:
         """The day must be possible."""
         self._check_day(field)
+
+    def validate_phone(self, field: Field) -> None:
+        """If there is one, it must be a number that can be sent to."""
+        if field.data:
+            check_number(field.data)
+
+    def validate_sms_label(self, field: Field) -> None:
+        """It must be a text of the authority's."""
+        check_label(field.data)
 
     def _check_day(self, field: Field) -> None:
         if field.data is None:

@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("authority_id", "label", "language", name=op.f("pk_sms_template")),
         sqlite_with_rowid=False,
     )
+    op.add_column("verification_code", sa.Column("delivery", sa.String(length=8), nullable=True))
     for name in ("generate_sms_allowed", "sms_signed"):
         op.add_column("authority", sa.Column(name, sa.Boolean(), server_default=sa.false(), nullable=False))
 
@@ -31,4 +32,5 @@ def downgrade() -> None:
     """Go back. The authorities' own texts are lost."""
     for name in ("sms_signed", "generate_sms_allowed"):
         op.drop_column("authority", name)
+    op.drop_column("verification_code", "delivery")
     op.drop_table("sms_template")
