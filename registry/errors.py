@@ -42,6 +42,7 @@ class RefusalCode(StrEnum):
     MISSING_NONCE = "missing_nonce"
     SMS_FAILURE = "sms_failure"
     SMS_QUEUE_FULL = "sms_queue_full"
+    QUOTA_EXCEEDED = "quota_exceeded"
     BAD_REQUEST = "bad_request"
     UNKNOWN_HEALTH_AUTHORITY_ID = "unknown_health_authority_id"
     HEALTH_AUTHORITY_MISSING_REGION_CONFIG = "health_authority_missing_region_config"

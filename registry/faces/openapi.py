@@ -31,6 +31,7 @@ MEANINGS = {
     412: "`unsupported_test_type`: the app did not accept this report type. The code stays good.",
     413: "The body is over 64,000 bytes.",
     415: "The content type is not application/json.",
+    429: "`quota_exceeded`: enough for today.",
     500: "Our fault; try again later. Nothing was stored.",
 }
 
@@ -92,6 +93,14 @@ def _add_phone_paths(spec: APISpec) -> None:
         "Exchange a token for a certificate over the keys' HMAC",
         (schemas.CertificateRequest, schemas.CertificateAnswer, schemas.ApiError),
         (400, 401, 405, 413, 500),
+        key="device",
+    )
+    _post(
+        spec,
+        "/api/user-report",
+        "Report oneself: a code comes by SMS",
+        (schemas.UserReportRequest, schemas.UserReportAnswer, schemas.ApiError),
+        (400, 401, 405, 413, 429, 500),
         key="device",
     )
     _post(

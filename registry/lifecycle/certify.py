@@ -6,6 +6,7 @@ beyond the code or token that it stands for, and of the handle that leads to the
 """
 
 import hashlib
+import hmac
 import json
 import math
 import secrets
@@ -20,7 +21,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from registry.errors import CertificateInvalid, Malformed, Refusal, RefusalCode
-from registry.lifecycle.authorize import IssuingPolicy, hash_code
+from registry.lifecycle.authorize import IssuingPolicy, hash_code, hash_nonce
 from registry.lifecycle.consent import NO_CONSENT, ConsentEvidence, read_consent
 from registry.lifecycle.counts import CountKind, count_one
 from registry.lifecycle.replay import (
@@ -74,6 +75,7 @@ def verify_code(
     code: str,
     padding: bytes,
     accept: frozenset[str],
+    nonce: bytes = b"",
     authority_id: str,
     lookup_key: bytes,
     token_signer: CertificateSigner,
@@ -86,9 +88,9 @@ def verify_code(
     The handle by which the upload can be recalled is made here, goes with the token to the certificate, and
     stays with the statement as it is sealed to `recall_public_key`.
 
-    Refuses with `code_invalid` (unknown or used), `code_expired` and `unsupported_test_type` (the app did
-    not ask for this report type; the code stays good). A byte-identical body with 16 bytes or more of
-    padding gets its first answer again for a day.
+    Refuses with `code_invalid` (unknown or used, or of a self-report and without its `nonce`), `code_expired`
+    and `unsupported_test_type` (the app did not ask for this report type; the code stays good). A
+    byte-identical body with 16 bytes or more of padding gets its first answer again for a day.
     """
     # Locked, so that of two requests with one code the second waits and then sees it used.
     hashed = hash_code(lookup_key, authority_id, code)
@@ -100,7 +102,7 @@ def verify_code(
         )
         .with_for_update()
     )
-    if row is None:
+    if row is None or not _shows_nonce(row, hash_nonce(lookup_key, authority_id, nonce)):
         raise Refusal(RefusalCode.CODE_INVALID, "the code is not valid: check it with whoever gave it to you")
     shelf = issued_answers(now)
     name, key = answer_name_and_key(b"verify", authority_id.encode() + b"\0" + body)
@@ -123,6 +125,11 @@ def verify_code(
         keep_answer(session, shelf, name, key, _write_answer(verified))
     count_one(session, CountKind.REDEEMED, now)
     return verified
+
+
+def _shows_nonce(row: VerificationCode, nonce_hash: bytes) -> bool:
+    """Whether the phone that has the code is the one that asked for it; always, for an official's code."""
+    return row.nonce_hash is None or hmac.compare_digest(row.nonce_hash, nonce_hash)
 
 
 def certify(

@@ -32,6 +32,7 @@ from registry.lifecycle.publish.removal import (
     remove_withdrawn,
 )
 from registry.lifecycle.publish.run import Run
+from registry.lifecycle.self_report import forget_self_reports
 from registry.models import (
     ActivityAnchor,
     ActivityEvent,
@@ -83,6 +84,7 @@ class RetiredIssuing:
     counts: int
     recall_orders: int
     recall_handles: int
+    self_reports: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class RetiredCollecting:
 def retire_issuing(session: Session, now: float) -> RetiredIssuing:
     """Codes 48 h after they expired; what lies at hand, tokens, answers, links and sessions at once; after a
     year what officials stated and did, orders to recall among it, the anchors of it, and the counts; sealed
-    handles after `RECALL_DAYS`.
+    handles after `RECALL_DAYS`; who reported themselves, once the day is over.
 
     The caller commits.
     """
@@ -132,6 +134,7 @@ def retire_issuing(session: Session, now: float) -> RetiredIssuing:
         counts=delete_rows(session, delete(IssuingCount).where(IssuingCount.day <= last_day)),
         recall_orders=delete_rows(session, delete(RecallOrder).where(RecallOrder.asked_on <= last_day)),
         recall_handles=_forget_handles(session, utc_date(now) - timedelta(days=RECALL_DAYS)),
+        self_reports=forget_self_reports(session, now),
     )
 
 

@@ -38,6 +38,7 @@ from registry.models.official import Official, PortalSession, SignInLink
 from registry.models.recall import RecalledUpload, RecallOrder
 from registry.models.receipt import Receipt
 from registry.models.replay import CollectedAnswer, CollectingChaff, IssuedAnswer, IssuingChaff
+from registry.models.self_report import SelfReportDay, SelfReportNumber
 from registry.models.sessions import (
     committing_each,
     forget_journal,
@@ -55,8 +56,8 @@ __all__ = [
     "DayFile", "DiagnosisKey", "ExportFile", "ExportSigningKey", "HealthAuthority", "HealthAuthorityKey",
     "IssuedAnswer", "IssuingBase", "IssuingChaff", "IssuingCount", "KeyRevision", "Lease", "LogEntry",
     "LogKey", "LogShard", "Official", "PortalSession", "RecallOrder", "RecalledUpload", "Receipt",
-    "RegionFeed", "RegionIndex", "Shelf", "ShelfUpload", "SignInLink", "SmsTemplate", "TrustFile",
-    "VerificationCode",
+    "RegionFeed", "RegionIndex", "SelfReportDay", "SelfReportNumber", "Shelf",
+    "ShelfUpload", "SignInLink", "SmsTemplate", "TrustFile", "VerificationCode",
     "VerificationToken", "Withdrawal", "WitnessState", "committing_each", "forget_journal", "make_days",
     "open_database",
     "prepare_engine", "transaction",

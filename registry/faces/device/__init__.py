@@ -16,6 +16,7 @@ from registry.faces.device.application import UNPADDED, DeviceApplication
 from registry.faces.device.issuers import IssuerViews
 from registry.faces.device.pace import EvenPace
 from registry.faces.device.phones import PhoneViews
+from registry.faces.device.self_reports import SelfReportViews
 from registry.faces.device.settings import CollectingFace, IssuingFace
 from registry.faces.device.uploads import UploadViews
 from registry.faces.device.withdrawals import WithdrawalViews
@@ -29,12 +30,14 @@ _UPLOAD_CODES = dict.fromkeys((400, 404, 405, 413, 415), RefusalCode.BAD_REQUEST
 
 
 def create_issuing_app(face: IssuingFace) -> Flask:
-    """POST /api/verify, certificate, issue, checkcodestatus, expirecode; GET /jwks/{authority}; probes."""
+    """POST /api/verify, certificate, user-report, issue, checkcodestatus, expirecode; GET /jwks/{authority};
+    probes."""
     app = DeviceApplication("issuing", face.database_url, shape=_api_error, code_by_status=_API_CODES)
-    phones, issuers = PhoneViews(face), IssuerViews(face)
+    phones, issuers, self_reports = PhoneViews(face), IssuerViews(face), SelfReportViews(face)
     for path, view in (
         ("/api/verify", phones.verify),
         ("/api/certificate", phones.certificate),
+        ("/api/user-report", self_reports.user_report),
         ("/api/issue", issuers.issue),
         ("/api/checkcodestatus", issuers.check_code_status),
         ("/api/expirecode", issuers.expire_code),
