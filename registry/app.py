@@ -120,7 +120,8 @@ def sms_maker(settings: Settings) -> SmsMaker:
     for path in sorted((settings.keys_dir / "sms").glob("*~v*.pem"), key=sms_key_version):
         authority_id, _, key_id = path.stem.partition("~")
         newest[authority_id] = FileKey.load(path, key_id, "1")
-    return SmsMaker(sms_desk(settings), newest, settings.region, settings.base_url)
+    only_shows = settings.profile == "demo" and settings.sms_gateways_file is None
+    return SmsMaker(sms_desk(settings), newest, settings.region, settings.base_url, only_shows)
 
 
 def sms_key_version(path: Path) -> int:
@@ -143,6 +144,7 @@ def portal(settings: Settings, clock: Clock = time.time) -> Flask:
             region=settings.region,
             address=settings.base_url,
             web_processes=settings.web_processes,
+            sms=sms_maker(settings),
         )
     )
 

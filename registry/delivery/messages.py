@@ -8,7 +8,7 @@ from registry.delivery.sms import Sms, SmsDesk
 from registry.errors import Unavailable
 from registry.protocol.certificate import CertificateSigner
 from registry.protocol.signed_sms import SmsPurpose, sign_sms
-from registry.protocol.sms_text import fill, values_of
+from registry.protocol.sms_text import SmsValues, fill, values_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,8 @@ class SmsMaker:
     """ISO 3166, of numbers without a calling code; and [region] of texts."""
     address: str
     """Under which links to phones lie."""
+    only_shows: bool = False
+    """Whether nothing is sent, as in a demonstration, and pages show the text instead."""
 
     def read_number(self, text: str) -> PhoneNumber:
         """The number that was typed. Refuses with `phone_number_invalid`."""
@@ -49,9 +51,9 @@ class SmsMaker:
             raise Unavailable("no SMS signing key for the authority")
         return Message(to, template, purpose, signer)
 
-    def sms(self, message: Message, *, code: str, link_code: str, expires_at: int, now: float) -> Sms:
-        """The SMS with this code, signed if need be."""
-        values = values_of(
+    def values(self, code: str, link_code: str, expires_at: int, now: float) -> SmsValues:
+        """What is put into a text for this code, which is good until `expires_at` (unix seconds)."""
+        return values_of(
             region=self.region,
             address=self.address,
             code=code,
@@ -59,6 +61,9 @@ class SmsMaker:
             expires_at=expires_at,
             now=now,
         )
+
+    def sms(self, message: Message, values: SmsValues, now: float) -> Sms:
+        """The SMS with these values, signed if need be."""
         text = fill(message.template, values)
         if message.signer is not None:
             text = sign_sms(text, message.signer, purpose=message.purpose, e164=message.to.e164, now=now)

@@ -70,7 +70,7 @@ class SmsGateway(Protocol):
 
 
 class Delivery(StrEnum):
-    """What became of an SMS, as a code's row keeps it: one word, and no number."""
+    """What became of an SMS."""
 
     SENT = "sent"
     """A gateway accepted it."""
@@ -89,6 +89,11 @@ class Outcome:
     delivery: Delivery
     maybe_twice: bool = False
 
+    @property
+    def word(self) -> str:
+        """As a code's row keeps it: the delivery's, or `twice`."""
+        return "twice" if self.maybe_twice else self.delivery.value
+
 
 class SmsDesk:
     """Sends SMS through gateways, in threads of its own, a bounded number at a time."""
@@ -102,6 +107,11 @@ class SmsDesk:
     def check(self, number: PhoneNumber) -> None:
         """Refuses with `sms_failure` if no gateway serves the number's country."""
         self._serving(number)
+
+    def check_room(self) -> None:
+        """Refuses with `sms_queue_full` if nothing more is taken in now."""
+        self._take_room()
+        self._room.release()
 
     def send(self, sms: Sms) -> Outcome:
         """Send it and wait for the outcome, for `PATIENCE_SECONDS` at most.
@@ -122,8 +132,7 @@ class SmsDesk:
         Refuses as `send` does.
         """
         gateways = self._serving(sms.to)
-        if not self._room.acquire(blocking=False):
-            raise Refusal(RefusalCode.SMS_QUEUE_FULL, "too many SMS wait to be sent: try again in a minute")
+        self._take_room()
         try:
             pending = self._threads.submit(_send, gateways, sms, then)
         except RuntimeError:
@@ -132,6 +141,10 @@ class SmsDesk:
             raise
         pending.add_done_callback(lambda _pending: self._room.release())
         return pending
+
+    def _take_room(self) -> None:
+        if not self._room.acquire(blocking=False):
+            raise Refusal(RefusalCode.SMS_QUEUE_FULL, "too many SMS wait to be sent: try again in a minute")
 
     def _serving(self, number: PhoneNumber) -> tuple[SmsGateway, ...]:
         serving = tuple(gateway for gateway in self._gateways if gateway.serves(number))

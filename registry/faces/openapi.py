@@ -102,6 +102,14 @@ def _add_phone_paths(spec: APISpec) -> None:
     )
     _post(
         spec,
+        "/api/user-report",
+        "Report oneself: a code comes by SMS",
+        (schemas.UserReportRequest, schemas.UserReportAnswer, schemas.ApiError),
+        (400, 401, 405, 413, 429, 500),
+        key="device",
+    )
+    _post(
+        spec,
         "/v1/publish",
         "Upload keys with their certificate",
         (schemas.PublishRequest, schemas.PublishAnswer, schemas.PublishError),

@@ -37,6 +37,8 @@ AT_HAND_SECONDS = 900
 MOST_CODE_DAYS = 5
 """After the UTC day of the statement no code of it is extended: a recall must find its upload in time."""
 
+DELIVERY_UNKNOWN = "unknown"
+
 _PLAIN_BYTES = 64
 _NONCE_BYTES = 12
 _KEY_LABEL = b"exposure-registry code at hand"
@@ -66,6 +68,8 @@ class OwnCode:
     """By when it ends however often it is extended."""
     phone_made: bool
     """Whether the person's phone shows it, so that nobody has to read it out."""
+    delivery: str | None = None
+    """What became of the newest SMS with it, in the word of its row."""
 
     def is_over(self, now: float) -> bool:
         """Whether it can no longer be used, as far as its issuer is told."""
@@ -148,6 +152,28 @@ def end_code(session: Session, uuid: str, *, official_id: str, authority_id: str
     _end_at(session, row, min(row.expires_at, ended_at(now)), ActKind.CODE_EXPIRED, official_id, now)
 
 
+def begin_delivery(session: Session, uuid: str, *, official_id: str, authority_id: str, now: float) -> None:
+    """Put on record that the code is about to go out by SMS, and that nobody knows yet whether it did.
+
+    The act is appended to the authority's chain. Refuses as `extend_code` does.
+    """
+    row = _not_over(session, uuid, official_id, authority_id, now)
+    row.delivery = DELIVERY_UNKNOWN
+    session.flush()
+    actor = actor_of(official_id=official_id, api_key_hash=None, authority_id=authority_id)
+    record_of_code(session, ActKind.CODE_SENT, authority_id, actor, row.authorization_id, now)
+
+
+def note_delivery(session: Session, uuid: str, word: str) -> None:
+    """What became of the SMS that was begun, in the word that the code's row keeps."""
+    session.execute(
+        update(VerificationCode)
+        .where(VerificationCode.uuid == uuid)
+        .values(delivery=word)
+        .execution_options(synchronize_session=False)
+    )
+
+
 def _not_over(
     session: Session, uuid: str, official_id: str, authority_id: str, now: float
 ) -> VerificationCode:
@@ -203,6 +229,7 @@ def _own(row: VerificationCode, authorization: Authorization) -> OwnCode:
         row.claim_told,
         _longest(row, authorization),
         row.phone_made,
+        row.delivery,
     )
 
 

@@ -74,6 +74,8 @@ class Statement:
     consent_language: str | None = None
     consent_channel: str | None = None
     uuid: str | None = None
+    nonce_hash: bytes | None = None
+    """Of a self-report, and of it alone: what the phone must show with the code (`hash_nonce`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,7 @@ def authorize(
             onset_date=statement.onset_date,
             expires_at=expires_at,
             phone_made=phone_code is not None,
+            nonce_hash=statement.nonce_hash,
         )
         if _stored(session, row):
             take_one(
@@ -167,6 +170,9 @@ def authorize(
                 now=now,
             )
             count_one(session, CountKind.ISSUED, now)
+            if statement.nonce_hash is not None:
+                # No official's act: what a phone does is never on record.
+                return IssuedCode(handle, code, link_code, expires_at, authorization.id)
             actor = actor_of(
                 official_id=statement.official_id,
                 api_key_hash=statement.api_key_hash,
@@ -192,9 +198,10 @@ def check_open(session: Session, authority_id: str) -> Authority:
 
 def check_statement(statement: Statement, *, policy: IssuingPolicy, now: float) -> None:
     """Refuse a statement that cannot stand; see `authorize` for the codes. Touches no database."""
-    if statement.report_type == "user-report":
+    is_self_report = statement.nonce_hash is not None
+    if (statement.report_type == "user-report") is not is_self_report:
         raise Refusal(RefusalCode.UNSUPPORTED_TEST_TYPE, "self-reports are not issued here")
-    if statement.report_type not in ISSUABLE_REPORT_TYPES:
+    if not is_self_report and statement.report_type not in ISSUABLE_REPORT_TYPES:
         raise Refusal(RefusalCode.INVALID_TEST_TYPE, "the test type must be confirmed, likely or negative")
     if statement.test_date is None and statement.onset_date is None:
         raise Refusal(RefusalCode.MISSING_DATE, "give the date of the test or of the first symptoms")
@@ -276,6 +283,11 @@ def hash_code(lookup_key: bytes, authority_id: str, code: str) -> bytes:
     """HMAC-SHA256 (32 bytes) under which a code of either kind is stored and found; spelling variants hash
     alike, and no code of one kind is one of the other."""
     return _keyed_hash(lookup_key, b"verification-code", authority_id, normalise(code))
+
+
+def hash_nonce(lookup_key: bytes, authority_id: str, nonce: bytes) -> bytes:
+    """HMAC-SHA256 (32 bytes) of what a phone made for its self-report, and shows with the code."""
+    return _keyed_hash(lookup_key, b"nonce", authority_id, nonce.hex())
 
 
 def hash_api_key(lookup_key: bytes, api_key: str) -> bytes:

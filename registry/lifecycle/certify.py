@@ -6,6 +6,7 @@ beyond the code or token that it stands for, and of the handle that leads to the
 """
 
 import hashlib
+import hmac
 import json
 import math
 import secrets
@@ -20,7 +21,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from registry.errors import CertificateInvalid, Malformed, Refusal, RefusalCode
-from registry.lifecycle.authorize import IssuingPolicy, check_open, hash_code
+from registry.lifecycle.authorize import IssuingPolicy, check_open, hash_code, hash_nonce
 from registry.lifecycle.consent import NO_CONSENT, ConsentEvidence, read_consent
 from registry.lifecycle.counts import CountKind, count_one
 from registry.lifecycle.letters import seal_to_letter
@@ -75,6 +76,7 @@ def verify_code(
     code: str,
     padding: bytes,
     accept: frozenset[str],
+    nonce: bytes = b"",
     authority_id: str,
     lookup_key: bytes,
     token_signer: CertificateSigner,
@@ -87,9 +89,9 @@ def verify_code(
     The handle by which the upload can be recalled is made here, goes with the token to the certificate, and
     stays with the statement as it is sealed to `recall_public_key`.
 
-    Refuses with `maintenance_mode`, `code_invalid` (unknown or used), `code_expired` and
-    `unsupported_test_type` (the app did not ask for this report type; the code stays good). A byte-identical
-    body with 16 bytes or more of padding gets its first answer again for a day.
+    Refuses with `maintenance_mode`, `code_invalid` (unknown or used, or of a self-report and without its
+    `nonce`), `code_expired` and `unsupported_test_type` (the app did not ask for this report type; the code
+    stays good). A byte-identical body with 16 bytes or more of padding gets its first answer again for a day.
     """
     check_open(session, authority_id)
     # Locked, so that of two requests with one code the second waits and then sees it used.
@@ -102,7 +104,7 @@ def verify_code(
         )
         .with_for_update()
     )
-    if row is None:
+    if row is None or not _shows_nonce(row, hash_nonce(lookup_key, authority_id, nonce)):
         raise Refusal(RefusalCode.CODE_INVALID, "the code is not valid: check it with whoever gave it to you")
     shelf = issued_answers(now)
     name, key = _name_and_key_of(authority_id, body)
@@ -139,6 +141,11 @@ def repeated_verification(
         return None
     answer = earlier_answer(session, issued_answers(now), *_name_and_key_of(authority_id, body))
     return None if answer is None else _read_answer(answer)
+
+
+def _shows_nonce(row: VerificationCode, nonce_hash: bytes) -> bool:
+    """Whether the phone that has the code is the one that asked for it; always, for an official's code."""
+    return row.nonce_hash is None or hmac.compare_digest(row.nonce_hash, nonce_hash)
 
 
 def certify(

@@ -34,6 +34,7 @@ from registry.lifecycle.publish.removal import (
     remove_withdrawn,
 )
 from registry.lifecycle.publish.run import Run
+from registry.lifecycle.self_report import forget_self_reports
 from registry.models import (
     ActivityAnchor,
     ActivityEvent,
@@ -92,6 +93,7 @@ class RetiredIssuing:
     quota_days: int
     surges: int
     bulk_jobs: int
+    self_reports: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ def retire_issuing(session: Session, now: float) -> RetiredIssuing:
     """Codes 48 h after they expired; what lies at hand, tokens, answers, links and sessions at once; after a
     year what officials stated and did, orders to recall and requests for more codes among it, the anchors of
     it, and the counts; sealed handles and letters of withdrawal after `RECALL_DAYS`, what quotas go by after
-    `HISTORY_DAYS`, jobs from files after their week.
+    `HISTORY_DAYS`, jobs from files after their week; who reported themselves, once the day is over.
 
     The caller commits.
     """
@@ -149,6 +151,7 @@ def retire_issuing(session: Session, now: float) -> RetiredIssuing:
         ),
         bulk_jobs=retire_jobs(session, now),
         surges=delete_rows(session, delete(SurgeRequest).where(SurgeRequest.day <= last_day)),
+        self_reports=forget_self_reports(session, now),
     )
 
 

@@ -10,13 +10,15 @@ from sqlalchemy.orm import Session
 from registry.lifecycle.activity import actor_of
 from registry.lifecycle.authorize import record_of_code
 from registry.lifecycle.counts import CountKind, uncount_one
+from registry.lifecycle.quota import refund_one
 from registry.models import Authorization, CodeAtHand, VerificationCode
 from registry.protocol.activity import ActKind
 
 
-def undo_code(session: Session, uuid: str, *, now: float) -> bool:
+def undo_code(session: Session, uuid: str, *, now: float, is_our_fault: bool = True) -> bool:
     """Whether the code is undone; False, and nothing written, if a phone has used it: then it arrived.
 
+    What it took from the day's quotas is given back if `is_our_fault`, and not where the number was refused.
     The act, if a person's or a system's issuing was on record, comes last in the caller's transaction.
     """
     # Locked: a phone that claims the code now is before or after this, never in between.
@@ -27,6 +29,8 @@ def undo_code(session: Session, uuid: str, *, now: float) -> bool:
         return False
     statement = session.get_one(Authorization, code.authorization_id)
     authority_id, issuer = statement.authority_id, (statement.official_id, statement.api_key_hash)
+    if is_our_fault:
+        refund_one(session, statement)
     statement_id, day, is_self_report = statement.id, statement.stated_on, statement.is_self_report
     session.execute(delete(CodeAtHand).where(CodeAtHand.code_uuid == uuid))
     session.execute(delete(VerificationCode).where(VerificationCode.uuid == uuid))

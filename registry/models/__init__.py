@@ -40,6 +40,7 @@ from registry.models.quota import IssuingQuota, QuotaUse, SurgeRequest
 from registry.models.recall import RecalledUpload, RecallOrder, WithdrawalLetter
 from registry.models.receipt import Receipt
 from registry.models.replay import CollectedAnswer, CollectingChaff, IssuedAnswer, IssuingChaff
+from registry.models.self_report import SelfReportDay, SelfReportNumber
 from registry.models.sessions import (
     committing_each,
     forget_journal,
@@ -57,7 +58,8 @@ __all__ = [
     "ExportSigningKey", "HealthAuthority", "HealthAuthorityKey", "IssuedAnswer", "IssuingBase",
     "IssuingChaff", "IssuingCount", "IssuingQuota", "KeyRevision", "Lease", "LogEntry", "LogKey",
     "LogShard", "Official", "PortalSession", "QuotaUse", "RecallOrder", "RecalledUpload", "Receipt",
-    "RegionFeed", "RegionIndex", "Shelf", "ShelfUpload", "SignInLink", "SmsTemplate", "SurgeRequest",
-    "TrustFile", "VerificationCode", "VerificationToken", "Withdrawal", "WithdrawalLetter", "WitnessState",
-    "committing_each", "forget_journal", "make_days", "open_database", "prepare_engine", "transaction",
+    "RegionFeed", "RegionIndex", "SelfReportDay", "SelfReportNumber", "Shelf", "ShelfUpload", "SignInLink",
+    "SmsTemplate", "SurgeRequest", "TrustFile", "VerificationCode", "VerificationToken", "Withdrawal",
+    "WithdrawalLetter", "WitnessState", "committing_each", "forget_journal", "make_days", "open_database",
+    "prepare_engine", "transaction",
 ]  # fmt: skip

@@ -27,6 +27,10 @@ class Authority(IssuingBase):
     """Whether its systems may have the text of an SMS, to send it by themselves (`onlyGenerateSMS`)."""
     sms_signed: Mapped[bool] = mapped_column(default=False, server_default=false())
     """Whether its SMS go out signed, or not at all."""
+    self_report: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether people may report by themselves."""
+    self_reports_a_day: Mapped[int] = mapped_column(default=1000, server_default="1000")
+    """How many SMS of theirs a UTC day may have."""
 
 
 class CertificateKey(IssuingBase):

@@ -24,7 +24,7 @@ class Authorization(IssuingBase):
     api_key_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))
     external_issuer_id: Mapped[str | None] = mapped_column(String(255))
     report_type: Mapped[str] = mapped_column(String(16))
-    """The contract's word: `confirmed`, `likely` or `negative`."""
+    """The contract's word: `confirmed`, `likely`, `negative` or `user-report`."""
     consent_version: Mapped[str | None] = mapped_column(String(32))
     consent_language: Mapped[str | None] = mapped_column(String(16))
     consent_channel: Mapped[str | None] = mapped_column(String(16))
@@ -88,6 +88,11 @@ class VerificationCode(IssuingBase):
     claim_told: Mapped[bool] = mapped_column(default=False, server_default=false())
     """Whether its issuer is told that it was claimed: once in a quarter of an hour, all codes at once.
     Sooner, what the official looks at would say when the phone called; no time is kept that would later."""
+    nonce_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))
+    """Keyed hash of what the phone must show besides; of self-reports alone."""
+    delivery: Mapped[str | None] = mapped_column(String(8))
+    """What became of the newest SMS with it, if there was one: `sent`, `twice` (perhaps), `refused`,
+    `failed` or `unknown`."""
 
 
 class CodeAtHand(IssuingBase):

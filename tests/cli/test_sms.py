@@ -79,6 +79,17 @@ def test_what_the_authority_does_is_changed_told_and_on_record(
     ]
 
 
+def test_self_reports_are_off_until_they_are_wanted(
+    settings: Settings, registry: Callable[..., Result]
+) -> None:
+    told = "self-reports: {}, {} a day at the most\n"
+    assert registry("authority", "self-report").output == told.format("off", 1000)
+    assert registry("authority", "self-report", "--on", "--a-day", "50").output == told.format("on", 50)
+    assert registry("authority", "self-report", "--off").output == told.format("off", 50)
+    changes = [detail for kind, detail in acts(settings) if kind == "authority_changed"]
+    assert [(change["self_report"], change["self_reports_a_day"]) for change in changes] == [(1, 50), (0, 50)]
+
+
 def test_a_demonstration_writes_sms_down_and_production_sends_none_without_gateways(
     settings: Settings,
 ) -> None:

@@ -5,7 +5,7 @@ import threading
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,8 @@ class SuiteGateway:
         """The registry's side of it."""
         text = self.toml(name, **more)
         assert tomllib.loads(text)
-        return read_gateways(text, Path.read_bytes)[0]
+        # Less patient than any that an operator may describe: a test waits for it.
+        return replace(read_gateways(text, Path.read_bytes)[0], timeout_seconds=0.3)
 
     def texts(self) -> list[str]:
         """What it was given to send, in order."""

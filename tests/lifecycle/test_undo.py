@@ -10,7 +10,7 @@ from registry.lifecycle.at_hand import keep_at_hand
 from registry.lifecycle.authorize import IssuedCode, IssuingPolicy, Statement, authorize
 from registry.lifecycle.counts import counts
 from registry.lifecycle.undo import undo_code
-from registry.models import Authorization, CodeAtHand, VerificationCode, transaction
+from registry.models import Authorization, CodeAtHand, QuotaUse, VerificationCode, transaction
 from registry.protocol.activity import decode_act
 from tests.authority import AUTHORITY, LOOKUP_KEY, MadeSigner, found_issuing
 from tests.clock import FakeClock
@@ -56,6 +56,17 @@ def test_it_is_as_if_it_had_never_been_but_for_the_record(session: Session, cloc
     assert acts[1].detail == acts[2].detail == {"authorization": issued.authorization_id}
     assert check_chain(acts_of(session, AUTHORITY))
     assert issue(session, clock).uuid == HANDLE, "the handle is free again"
+
+
+@pytest.mark.parametrize(("is_our_fault", "taken"), [(True, 1), (False, 2)])
+def test_the_quota_gets_it_back_only_for_a_fault_of_ours(
+    session: Session, clock: FakeClock, is_our_fault: bool, taken: int
+) -> None:
+    issue(session, clock, None)
+    issued = issue(session, clock)
+    with transaction(session):
+        assert undo_code(session, issued.uuid, now=clock(), is_our_fault=is_our_fault)
+    assert {row.n for row in session.query(QuotaUse)} == {taken}
 
 
 def test_one_that_a_phone_has_used_stays(session: Session, clock: FakeClock) -> None:

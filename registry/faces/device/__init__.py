@@ -17,6 +17,7 @@ from registry.faces.device.issuers import IssuerViews
 from registry.faces.device.lab_results import LabResultViews
 from registry.faces.device.pace import EvenPace
 from registry.faces.device.phones import PhoneViews
+from registry.faces.device.self_reports import SelfReportViews
 from registry.faces.device.settings import CollectingFace, IssuingFace
 from registry.faces.device.uploads import UploadViews
 from registry.faces.device.withdrawals import WithdrawalViews
@@ -30,13 +31,15 @@ _UPLOAD_CODES = dict.fromkeys((400, 404, 405, 413, 415), RefusalCode.BAD_REQUEST
 
 
 def create_issuing_app(face: IssuingFace) -> Flask:
-    """POST /api/verify, certificate, issue, batch-issue, checkcodestatus, expirecode, fhir; GET /jwks/…;
+    """POST /api/verify, certificate, user-report, issue, batch-issue, checkcodestatus, expirecode, fhir;
+    GET /jwks/{authority};
     probes."""
     app = DeviceApplication("issuing", face.database_url, shape=_api_error, code_by_status=_API_CODES)
-    phones, issuers = PhoneViews(face), IssuerViews(face)
+    phones, issuers, self_reports = PhoneViews(face), IssuerViews(face), SelfReportViews(face)
     for path, view in (
         ("/api/verify", phones.verify),
         ("/api/certificate", phones.certificate),
+        ("/api/user-report", self_reports.user_report),
         ("/api/issue", issuers.issue),
         ("/api/batch-issue", issuers.batch_issue),
         ("/api/checkcodestatus", issuers.check_code_status),

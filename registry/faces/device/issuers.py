@@ -120,7 +120,7 @@ class IssuerViews:
             )
         # A crash here loses the code, which only its hash is stored of: the caller asks with a new uuid.
         by_sms = {} if wanted is None else deliver(self._face, session, wanted, issued)
-        expires = _rfc1123(issued.expires_at)
+        expires = rfc1123(issued.expires_at)
         return {
             "uuid": issued.uuid,
             "code": issued.code,
@@ -172,6 +172,6 @@ def _ends(expires_at: int) -> dict[str, int]:
     return {"expiresAtTimestamp": expires_at, "longExpiresAtTimestamp": expires_at}
 
 
-def _rfc1123(unix_seconds: int) -> str:
+def rfc1123(unix_seconds: int) -> str:
     """`Mon, 15 Jun 2026 12:00:00 UTC`: the zone is spelled as existing servers spell it."""
     return formatdate(unix_seconds, usegmt=True).replace("GMT", "UTC")

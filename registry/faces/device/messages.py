@@ -78,13 +78,8 @@ def deliver(face: IssuingFace, session: Session, wanted: WantedSms, issued: Issu
     """
     if face.sms is None:
         raise TypeError("an SMS is wanted where none can be made")
-    sms = face.sms.sms(
-        wanted.message,
-        code=issued.code,
-        link_code=issued.link_code,
-        expires_at=issued.expires_at,
-        now=face.clock(),
-    )
+    values = face.sms.values(issued.code, issued.link_code, issued.expires_at, face.clock())
+    sms = face.sms.sms(wanted.message, values, face.clock())
     if wanted.only_text:
         return {"generatedSMS": sms.text, "phone": sms.to.e164}
     try:
@@ -92,18 +87,20 @@ def deliver(face: IssuingFace, session: Session, wanted: WantedSms, issued: Issu
             raise TypeError("an SMS is to be sent where there is no gateway")
         delivery = face.sms.desk.send(sms).delivery
     except Refusal:
-        undone(face, session, issued)
+        undone(face, session, issued, is_our_fault=True)
         raise
-    if delivery is not Delivery.SENT and undone(face, session, issued):
+    if delivery is not Delivery.SENT and undone(
+        face, session, issued, is_our_fault=delivery is not Delivery.REFUSED
+    ):
         raise Refusal(RefusalCode.SMS_FAILURE, _REASONS[delivery])
     return {}
 
 
-def undone(face: IssuingFace, session: Session, issued: IssuedCode) -> bool:
+def undone(face: IssuingFace, session: Session, issued: IssuedCode, *, is_our_fault: bool) -> bool:
     """Undo the code; False if a phone has used it meanwhile, so that its SMS arrived after all."""
     with transaction(session):
         # A crash before this commit leaves a code that nobody has, until it expires.
-        return undo_code(session, issued.uuid, now=face.clock())
+        return undo_code(session, issued.uuid, now=face.clock(), is_our_fault=is_our_fault)
 
 
 _REASONS = {

@@ -66,6 +66,7 @@ class PhoneViews:
                     code=members["code"],
                     padding=padding,
                     accept=accept,
+                    nonce=_bytes_of(members["nonce"]),
                     authority_id=caller.authority_id,
                     lookup_key=self._face.lookup_key,
                     token_signer=self._face.token_signer,
@@ -145,9 +146,9 @@ def _accepted(types: list[str]) -> frozenset[str]:
     return accepted
 
 
-def _bytes_of(padding: str) -> bytes:
-    """The padding's bytes; none if it is not base64, which padding need not be."""
+def _bytes_of(text: str) -> bytes:
+    """The bytes; none if it is not base64, which padding need not be, and a nonce is not then."""
     try:
-        return decode_base64(padding)
+        return decode_base64(text)
     except Malformed:
         return b""

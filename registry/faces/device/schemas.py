@@ -35,7 +35,10 @@ class VerifyRequest(RequestSchema):
             "confirmed, negative implies confirmed and likely; none means all."
         },
     )
-    nonce = Text(load_default="", metadata={"description": "For self-reports; passed over."})
+    nonce = Text(
+        load_default="",
+        metadata={"description": "Of a self-report's code: as it was given to /api/user-report."},
+    )
     padding = fields.String(
         load_default="",
         metadata={
@@ -200,6 +203,28 @@ class BatchIssueError(Schema):
     error = fields.String(required=True)
     errorCode = fields.String(required=True)  # noqa: N815
     error_code = fields.String(required=True)
+    padding = _padding_out()
+
+
+class UserReportRequest(RequestSchema):
+    """A person's own report, and the number that the code goes to by SMS."""
+
+    phone = Text(load_default="", metadata={"example": "+8613800138000"})
+    nonce = Text(load_default="", metadata={"description": "Base64 of 256 random bytes, for /api/verify."})
+    symptom_date = Day(data_key="symptomDate", load_default=None, metadata={"example": "2026-06-12"})
+    test_date = Day(data_key="testDate", load_default=None, metadata={"example": "2026-06-14"})
+    tz_offset = fields.Float(
+        data_key="tzOffset", load_default=0, metadata={"description": "Passed over: a day's slack is given."}
+    )
+    sms_language = Text(data_key="smsLanguage", load_default="", metadata={"description": "zh or en."})
+    padding = _padding_in()
+
+
+class UserReportAnswer(Schema):
+    """When the code ends, if an SMS went out: the same whether or not the number has reported today."""
+
+    expiresAt = fields.String(metadata={"description": "RFC 1123, UTC."})  # noqa: N815
+    expiresAtTimestamp = fields.Integer()  # noqa: N815
     padding = _padding_out()
 
 

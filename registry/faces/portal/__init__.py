@@ -24,6 +24,7 @@ from registry.faces.portal import (
     recalls,
     recalls_of_many,
     sign_in,
+    sms,
     sms_texts,
 )
 from registry.faces.portal.mistakes import show_mistakes_as_pages
@@ -56,6 +57,7 @@ def create_portal_app(face: PortalFace) -> Flask:
         recalls,
         recalls_of_many,
         sign_in,
+        sms,
         sms_texts,
     ):
         app.register_blueprint(part.pages)

@@ -36,7 +36,7 @@ def activate() -> ResponseReturnValue:
     if not form.validate():
         return _form_page(form), 400
     try:
-        uuid = issue_code(form, form.phone_code.data)
+        issued = issue_code(form, form.phone_code.data)
     except Refusal as refusal:
         if refusal.code is RefusalCode.QUOTA_EXCEEDED:
             return _form_page(form), 429
@@ -46,7 +46,7 @@ def activate() -> ResponseReturnValue:
             raise
         form.phone_code.errors = [_("This code was used before: let the phone make a new one.")]
         return _form_page(form), 409
-    return redirect(url_for("codes.code", uuid=uuid), 303)
+    return redirect(url_for("codes.code", uuid=issued.uuid), 303)
 
 
 def _form_page(form: ActivationForm) -> str:

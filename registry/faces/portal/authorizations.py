@@ -23,12 +23,13 @@ from registry.faces.portal.forms import (
     REPORT_TYPES,
     AuthorizationForm,
 )
+from registry.faces.portal.messages import send_code, sms_labels, sms_maker
 from registry.faces.portal.quota import shown_quota
 from registry.faces.portal.sections import sections_for
 from registry.faces.portal.settings import this_face
 from registry.faces.portal.sign_in import signed_in_or_told
 from registry.lifecycle.at_hand import keep_at_hand, own_code
-from registry.lifecycle.authorize import Statement, authorize, date_limits
+from registry.lifecycle.authorize import IssuedCode, Statement, authorize, date_limits
 from registry.models import transaction
 from registry.models.official import Permission
 
@@ -62,7 +63,7 @@ def hand_over() -> ResponseReturnValue:
     if not form.validate():
         return _form_page(form), 400
     try:
-        uuid = issue_code(form)
+        issued = issue_code(form)
     except Refusal as refusal:
         if refusal.code is RefusalCode.QUOTA_EXCEEDED:
             # The page says that no code is left, and keeps what was filled in.
@@ -71,11 +72,21 @@ def hand_over() -> ResponseReturnValue:
             raise
         # What was changed since is on no record: the page says so.
         return lead_to_code_made_before(form, refusal)
-    return redirect(url_for("codes.code", uuid=uuid), 303)
+    if form.phone.data:
+        # A crash before this leaves the code's page, from where it can be sent.
+        send_code(
+            issued.uuid,
+            issued,
+            expires_at=issued.expires_at,
+            number=form.phone.data,
+            label=form.sms_label.data,
+            language=str(form.consent_language.data),
+        )
+    return redirect(url_for("codes.code", uuid=issued.uuid), 303)
 
 
-def issue_code(form: AuthorizationForm, phone_code: str | None = None) -> str:
-    """Issue the code, and lay it where this session can look at it; its handle.
+def issue_code(form: AuthorizationForm, phone_code: str | None = None) -> IssuedCode:
+    """Issue the code, and lay it where this session can look at it.
 
     With `phone_code` it is the one that the person's phone has made. Refuses as `authorize` does.
     """
@@ -102,7 +113,7 @@ def issue_code(form: AuthorizationForm, phone_code: str | None = None) -> str:
         )
         if phone_code is None:
             keep_at_hand(session, issued, g.official.secret, face.clock())
-    return issued.uuid
+    return issued
 
 
 def lead_to_code_made_before(form: AuthorizationForm, refusal: Refusal) -> ResponseReturnValue:
@@ -163,5 +174,7 @@ def _form_page(form: AuthorizationForm) -> str:
         form=form,
         report_types=REPORT_TYPES,
         test_days=test_days(form),
+        may_send=sms_maker() is not None,
+        sms_labels={label: label for label in sms_labels()},
         **common_parts(form),
     )

@@ -23,6 +23,7 @@ from registry.faces.database import db
 from registry.faces.pages.language import page_language
 from registry.faces.portal.consent import CONSENT_LANGUAGES
 from registry.faces.portal.forms import CHANNELS, NAMES_OF_TYPES
+from registry.faces.portal.messages import STATES, shown_text, sms_maker
 from registry.faces.portal.settings import this_face
 from registry.faces.portal.sign_in import require
 from registry.lifecycle.at_hand import AtHand, OwnCode, end_code, extend_code, look_at, own_code, own_codes
@@ -60,8 +61,8 @@ def overview() -> ResponseReturnValue:
             "report_type": NAMES_OF_TYPES.get(code.authorization.report_type, code.authorization.report_type),
             "channel": CHANNELS.get(code.authorization.consent_channel or ""),
             "state": _state(code),
-            "until": None if code.is_over(face.clock()) else _in_zone(code.expires_at, page_language()),
-            "at_hand": _at_hand(code),
+            "until": None if code.is_over(face.clock()) else in_zone(code.expires_at, page_language()),
+            "at_hand": lies_at_hand(code),
         }
         for code in codes
     ]
@@ -71,8 +72,8 @@ def overview() -> ResponseReturnValue:
 @pages.get("/<uuid>")
 def code(uuid: str) -> ResponseReturnValue:
     """The page of one code, with the code itself as long as it lies at hand."""
-    own, now, language = _own(uuid), this_face().clock(), page_language()
-    at_hand = _at_hand(own)
+    own, now, language = find_own(uuid), this_face().clock(), page_language()
+    at_hand = lies_at_hand(own)
     link = None if at_hand is None else link_of(this_face().address, at_hand.link_code)
     person_language = str(own.authorization.consent_language)
     if person_language not in CONSENT_LANGUAGES:
@@ -81,27 +82,31 @@ def code(uuid: str) -> ResponseReturnValue:
         "portal/code.html",
         **_state_of(own, at_hand),
         was_sent_before="again" in request.args,
-        at_hand=None if at_hand is None else _read_out(at_hand.code, own, person_language),
+        at_hand=None if at_hand is None else read_out(at_hand.code, own, person_language),
         link=link,
         qr=None if link is None else qr_image(link),
-        shown_until=None if at_hand is None else _in_zone(at_hand.shown_until, language),
+        shown_until=None if at_hand is None else in_zone(at_hand.shown_until, language),
         person_language=person_language,
         said=_said(own, person_language) if own.phone_made else None,
         is_short=own.form is CodeForm.SHORT,
+        may_send=at_hand is not None and sms_maker() is not None,
+        shown_sms=None
+        if at_hand is None or own.delivery is None
+        else shown_text(at_hand, own.expires_at, person_language),
         statement_number=own.authorization.id,
         phone_made=own.phone_made,
         longer=None if own.expires_at >= own.longest else _how_long(own, language),
         expires_utc=_day_and_time(datetime.fromtimestamp(own.expires_at, UTC), language),
-        expires_zone=_in_zone(own.expires_at, language),
-        now_zone=_in_zone(now, language),
+        expires_zone=in_zone(own.expires_at, language),
+        now_zone=in_zone(now, language),
     )
 
 
 @pages.get("/<uuid>/state")
 def state(uuid: str) -> ResponseReturnValue:
     """What the page says of the code's state, alone: asked for by the page while it is open."""
-    own = _own(uuid)
-    return render_template("portal/code_state.html", **_state_of(own, _at_hand(own)))
+    own = find_own(uuid)
+    return render_template("portal/code_state.html", **_state_of(own, lies_at_hand(own)))
 
 
 @pages.post("/<uuid>/extend")
@@ -143,7 +148,7 @@ def letter(uuid: str) -> ResponseReturnValue:
 
     It voids an earlier one.
     """
-    face, session, own = this_face(), db.session(), _own(uuid)
+    face, session, own = this_face(), db.session(), find_own(uuid)
     with transaction(session):
         # A crash after this commit leaves a letter that nobody has seen: the next one voids it.
         letter_code = make_letter(
@@ -181,13 +186,14 @@ def _then_its_page(act: Callable[[Session], object], uuid: str) -> ResponseRetur
     return redirect(url_for("codes.code", uuid=uuid), 303)
 
 
-def _own(uuid: str) -> OwnCode:
+def find_own(uuid: str) -> OwnCode:
+    """The code of that handle; refuses with `code_not_found` for one that is not the official's own."""
     return own_code(
         db.session(), uuid, official_id=g.official.official_id, authority_id=g.official.authority_id
     )
 
 
-def _at_hand(own: OwnCode) -> AtHand | None:
+def lies_at_hand(own: OwnCode) -> AtHand | None:
     """The code itself, as long as it is good and can be looked at by this session."""
     now = this_face().clock()
     return None if own.is_over(now) else look_at(db.session(), own.uuid, g.official.secret, now)
@@ -213,10 +219,16 @@ def _state_of(own: OwnCode, at_hand: AtHand | None) -> dict[str, object]:
     """What changes while a page is open. `stage` is one word for what the rest of the page depends on."""
     is_over = own.is_over(this_face().clock())
     stage = "over" if is_over else "hidden" if at_hand is None else "shown"
-    return {"uuid": own.uuid, "state": _state(own), "is_over": is_over, "stage": stage}
+    return {
+        "uuid": own.uuid,
+        "state": _state(own),
+        "delivery": STATES.get(own.delivery or ""),
+        "is_over": is_over,
+        "stage": stage,
+    }
 
 
-def _read_out(code: str, own: OwnCode, language: str) -> dict[str, object]:
+def read_out(code: str, own: OwnCode, language: str) -> dict[str, object]:
     """The code in groups, a word for each character, and what else is said, in the person's language."""
     with force_locale(language):
         return {
@@ -227,7 +239,7 @@ def _read_out(code: str, own: OwnCode, language: str) -> dict[str, object]:
                 str(TYPED[own.form]),
                 *_last_taps(own),
             ],
-            "good_until": _("The code is good until %(time)s.", time=_in_zone(own.expires_at, language)),
+            "good_until": _("The code is good until %(time)s.", time=in_zone(own.expires_at, language)),
         }
 
 
@@ -253,7 +265,8 @@ def _how_long(own: OwnCode, language: str) -> str:
     return str(format_timedelta(timedelta(seconds=life), threshold=2, locale=language))
 
 
-def _in_zone(unix_seconds: float, language: str) -> str:
+def in_zone(unix_seconds: float, language: str) -> str:
+    """Day and time in the officials' zone, and its name."""
     zone = get_timezone(this_face().time_zone)
     local = datetime.fromtimestamp(unix_seconds, zone)
     return f"{_day_and_time(local, language)} ({get_timezone_name(local, locale=language)})"

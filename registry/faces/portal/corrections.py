@@ -36,14 +36,14 @@ def hand_over() -> ResponseReturnValue:
     if not form.validate():
         return _form_page(form), 400
     try:
-        uuid = issue_code(form)
+        issued = issue_code(form)
     except Refusal as refusal:
         if refusal.code is RefusalCode.QUOTA_EXCEEDED:
             return _form_page(form), 429
         if refusal.code is not RefusalCode.UUID_ALREADY_EXISTS:
             raise
         return lead_to_code_made_before(form, refusal)
-    return redirect(url_for("codes.code", uuid=uuid), 303)
+    return redirect(url_for("codes.code", uuid=issued.uuid), 303)
 
 
 def _form_page(form: CorrectionForm) -> str:

@@ -1,6 +1,6 @@
 """The portal's forms: a positive result with its dates and the person's agreement, and what a recall needs.
 
-Nothing names the person.
+Nothing names the person; a telephone number is sent to, and kept nowhere.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -16,7 +16,9 @@ from wtforms.validators import AnyOf, DataRequired, Optional, ValidationError
 
 from registry.faces.pages.language import page_language
 from registry.faces.portal.consent import CONSENT_LANGUAGES, CONSENT_VERSION, CORRECTION_VERSION
+from registry.faces.portal.messages import check_label, check_number
 from registry.protocol.codes import CodeForm, form_of, is_well_formed, normalise
+from registry.protocol.sms_text import DEFAULT_LABEL
 
 REPORT_TYPES = {"confirmed": lazy("Confirmed by test"), "likely": lazy("Clinical diagnosis")}
 NAMES_OF_TYPES = REPORT_TYPES | {"negative": lazy("Negative test after a diagnosis without one")}
@@ -97,6 +99,8 @@ class AuthorizationForm(PortalForm):
         "onset_date": "onset_date",
         "consent_language": "consent_language-0",
         "consent_channel": "consent_channel-0",
+        "phone": "phone",
+        "sms_label": "sms_label-0",
     }
     once = HiddenField(default=lambda: str(uuid4()))
     """Becomes the code's handle: the same form sent twice cannot make two codes."""
@@ -121,6 +125,11 @@ class AuthorizationForm(PortalForm):
         lazy("Was the person given this text, and do they agree?"),
         validators=[AnyOf(AGREEMENTS, lazy("Choose how the person agreed."))],
     )
+
+    phone = StringField(
+        lazy("Telephone number for an SMS, if wanted"), filters=[lambda text: (text or "").strip()]
+    )
+    sms_label = StringField(lazy("Text of the SMS"), default=DEFAULT_LABEL)
 
     def __init__(self, limits: tuple[date, date], today: date) -> None:
         super().__init__()
@@ -170,6 +179,15 @@ class AuthorizationForm(PortalForm):
     def validate_onset_date(self, field: Field) -> None:
         """The day must be possible."""
         self._check_day(field)
+
+    def validate_phone(self, field: Field) -> None:
+        """If there is one, it must be a number that can be sent to."""
+        if field.data:
+            check_number(field.data)
+
+    def validate_sms_label(self, field: Field) -> None:
+        """It must be a text of the authority's."""
+        check_label(field.data)
 
     def _check_day(self, field: Field) -> None:
         if field.data is None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from flask import current_app
 
+from registry.delivery.messages import SmsMaker
 from registry.lifecycle.authorize import IssuingPolicy
 from registry.protocol.intervals import Clock
 
@@ -31,6 +32,8 @@ class PortalFace:
     """Under which links to phones lie, without a slash at its end."""
     web_processes: int = 1
     """How many processes phones call: each counts wrong codes for itself."""
+    sms: SmsMaker | None = None
+    """What makes and sends SMS; without it none is."""
     time_zone: str = "Asia/Shanghai"
     """IANA name of the zone in which times are shown, beside UTC."""
 

@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
+from registry.delivery.messages import SmsMaker
 from registry.faces.portal import PortalFace, create_portal_app
 from registry.lifecycle.authorize import IssuingPolicy
 from registry.models import Authority, Official, open_database, transaction
@@ -33,7 +34,14 @@ COMPLETE = {
 class Portal:
     """The application under test, its clock and a session of its own on its database."""
 
-    def __init__(self, url: str, clock: FakeClock, session: Session, profile: str = "demo") -> None:
+    def __init__(
+        self,
+        url: str,
+        clock: FakeClock,
+        session: Session,
+        profile: str = "demo",
+        sms: SmsMaker | None = None,
+    ) -> None:
         self.clock, self.session = clock, session
         self.app: Flask = create_portal_app(
             PortalFace(
@@ -47,6 +55,7 @@ class Portal:
                 profile=profile,
                 region="XA",
                 address=ADDRESS,
+                sms=sms,
             )
         )
 
@@ -106,7 +115,7 @@ def make_portal(issuing_url: str, clock: FakeClock) -> Iterator[Callable[..., Po
             session.add(Authority(id=AUTHORITY, name="x", certificate_issuer="x", certificate_audience="x"))
             session.flush()
             session.add(Official(id="official-1", authority_id=AUTHORITY, name="Wang Fang"))
-        yield lambda profile="demo": Portal(issuing_url, clock, session, profile)
+        yield lambda profile="demo", sms=None: Portal(issuing_url, clock, session, profile, sms)
     engine.dispose()
 
 
