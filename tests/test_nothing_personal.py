@@ -1,13 +1,14 @@
 """Nothing that names a person or a phone is left anywhere: a full run is searched for what was planted.
 
-Planted: a telephone number in a lab's request, the address that the phones call from (a loopback address of
-its own, so that it is really theirs), their user agent, an official's user agent, a query string. Searched:
-every file of the data folder (databases, their journals, keys, public files), the log, the metrics, and in
-PostgreSQL every column of every table.
+Planted: a telephone number in a lab's request and its messages, the address that the phones call from (a
+loopback address of its own, so that it is really theirs), their user agent, an official's user agent, a query
+string. Searched: every file of the data folder (databases, their journals, keys, public files), the log, the
+metrics, and in PostgreSQL every column of every table.
 """
 
 import base64
 import http.client
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ PHONE_NUMBER = "+8613800138000"
 ADDRESS = "127.77.66.55"
 USER_AGENT = "PlantedPhone/7.5 (serial 4711-0815)"
 QUERY = "planted-query-9931"
+FHIR = {"Content-Type": "application/fhir+json"}
 PLANTED = (PHONE_NUMBER, PHONE_NUMBER[1:], ADDRESS, "PlantedPhone", "4711-0815", QUERY)
 
 
@@ -92,6 +94,7 @@ def live_a_day(registry: Running) -> None:
         app.post("/api/issue", {"testType": "confirmed", "symptomDate": days_ago(2)}, admin) for _ in range(2)
     ]
     assert [code.status for code in codes] == [200, 200]
+    assert call("POST", "/api/fhir", {"X-API-Key": admin, **FHIR}, lab_message())[0] == 200
     keys = fresh_keys(time.time() - 2 * 86_400)
     uploaded = app.upload(codes[0].body["code"], keys, phone=PHONE_NUMBER, deviceId="4711-0815")
     assert uploaded.status == 200, uploaded.body
@@ -106,6 +109,25 @@ def live_a_day(registry: Running) -> None:
     assert call("GET", f"/nothing/here?{QUERY}", {}, b"")[0] == 404
     assert call("GET", f"/exposures/XA/index.json?{QUERY}", {}, b"")[0] == 200
     registry.wait_until(registry.file_names)
+
+
+def lab_message() -> bytes:
+    """A positive result with a person in every place that FHIR has for one."""
+    person = {"display": PHONE_NUMBER, "identifier": {"value": "4711-0815"}}
+    message = {
+        "resourceType": "Observation",
+        "id": "PlantedPhone",
+        "identifier": [{"value": PHONE_NUMBER}],
+        "text": {"status": "generated", "div": f"<div>{PHONE_NUMBER}</div>"},
+        "status": "final",
+        "code": {"coding": [{"system": "http://loinc.org", "code": "94500-6", "display": PHONE_NUMBER}]},
+        "subject": person,
+        "performer": [person],
+        "effectiveDateTime": days_ago(2),
+        "valueCodeableConcept": {"coding": [{"system": "http://snomed.info/sct", "code": "10828004"}]},
+        "note": [{"text": PHONE_NUMBER}],
+    }
+    return json.dumps(message).encode()
 
 
 def metrics_of(registry: Running) -> bytes:

@@ -26,7 +26,7 @@ from registry.lifecycle.authorize import (
     record_of_code,
 )
 from registry.lifecycle.inserts import insert_into
-from registry.lifecycle.quota import refund_one
+from registry.lifecycle.quota import hold_quotas, refund_one
 from registry.models import Authorization, BulkJob, BulkRow, CodeAtHand, VerificationCode
 from registry.protocol.activity import ActKind
 from registry.protocol.intervals import utc_date
@@ -148,6 +148,16 @@ def begin_job(
     return job_id, False
 
 
+def take_over_job(session: Session, job_id: str, worker: Worker) -> None:
+    """Let this session be the one that works on the job from now on, in the caller's transaction.
+
+    Any other that is at it stops at its next step: two would end each other's codes by turns.
+    """
+    job = locked_job(session, job_id, worker.authority_id)
+    if job is not None:
+        job.worked_by = worker.mark
+
+
 def issue_rows(
     session: Session,
     job_id: str,
@@ -161,20 +171,25 @@ def issue_rows(
 ) -> bool:
     """Issue for up to `most` of these rows that need it, in the caller's transaction; whether to go on.
 
-    False: no row is left, or no code of the day's quota. A refusal for another reason is that row's outcome.
+    False: no row is left, another session took the job over, or no code of the day's quota is left. A refusal
+    for another reason is that row's outcome. Keep `most` small: nobody else issues until the commit.
     """
     job = locked_job(session, job_id, worker.authority_id)
-    if job is None:
+    if job is None or job.worked_by != worker.mark:
         return False
-    known = {row.row: row for row in session.scalars(select(BulkRow).filter_by(job_id=job_id))}
     lost = set(session.scalars(_lost(job_id, worker.mark, now)))
+    known = set(session.scalars(select(BulkRow.row).filter_by(job_id=job_id)))
     wanted = [row for row in sorted(statements) if row not in known or row in lost]
+    held = _hold(session, job_id, [row for row in wanted[:most] if row in lost], worker, now)
     for number in wanted[:most]:
-        row = known.get(number) or BulkRow(job_id=job_id, row=number)
+        is_known = number in known
+        row = session.get_one(BulkRow, (job_id, number)) if is_known else BulkRow(job_id=job_id, row=number)
+        lost_code = held.get(number)
         try:
             with session.begin_nested():
-                if number in lost:
-                    _end_lost(session, row, worker, now)
+                if lost_code is not None:
+                    # Before the new one is taken, so that a full quota does not keep it away.
+                    refund_one(session, lost_code[1])
                 _issue(
                     session,
                     row,
@@ -184,6 +199,8 @@ def issue_rows(
                     policy=policy,
                     now=now,
                 )
+                if lost_code is not None and lost_code[0].expires_at > now:
+                    _end(session, [lost_code[0]], worker, now)
         except Refusal as refusal:
             if refusal.code is RefusalCode.QUOTA_EXCEEDED:
                 return False
@@ -325,14 +342,21 @@ def _lost(job_id: str, mark: bytes, now: float) -> Select[int]:
     )
 
 
-def _end_lost(session: Session, row: BulkRow, worker: Worker, now: float) -> None:
-    """End a code that nobody has seen, and give back what it took of its day's quota."""
-    code = session.get(VerificationCode, row.code_uuid, with_for_update=True)
-    if code is None:
-        return  # forgotten: it ended two days ago
-    refund_one(session, session.get_one(Authorization, code.authorization_id))
-    if code.expires_at > now:
-        _end(session, [code], worker, now)
+def _hold(
+    session: Session, job_id: str, rows: Sequence[int], worker: Worker, now: float
+) -> dict[int, tuple[VerificationCode, Authorization]]:
+    """The codes of these rows that are not forgotten, and their statements, by row: all that is changed of
+    them locked before anything else is, in one order, so that no two transactions wait for each other."""
+    found = session.execute(
+        select(BulkRow.row, VerificationCode, Authorization)
+        .join(VerificationCode, VerificationCode.uuid == BulkRow.code_uuid)
+        .join(Authorization, Authorization.id == VerificationCode.authorization_id)
+        .where(BulkRow.job_id == job_id, BulkRow.row.in_(rows))
+        .order_by(VerificationCode.uuid)
+        .with_for_update(of=VerificationCode)
+    ).all()
+    hold_quotas(session, worker.authority_id, worker.official_id, [row[2] for row in found], now)
+    return {row: (code, authorization) for row, code, authorization in found}
 
 
 def _end(session: Session, codes: Iterable[VerificationCode], worker: Worker, now: float) -> None:

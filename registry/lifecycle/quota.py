@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from registry.errors import Refusal, RefusalCode
@@ -26,6 +26,20 @@ WHOLE_AUTHORITY = ""
 """The `issuer` of an authority's own row."""
 MOST_A_DAY = 1_000_000
 """That may be fixed by hand."""
+
+_ROWS = table_of(QuotaUse)
+# Made once: putting a statement together costs more than running it.
+_TAKE = (
+    update(_ROWS)
+    .where(
+        _ROWS.c.authority_id == bindparam("of_authority"),
+        _ROWS.c.issuer == bindparam("of_issuer"),
+        _ROWS.c.day == bindparam("of_day"),
+        _ROWS.c.most.is_(None) | (_ROWS.c.n < _ROWS.c.most),
+    )
+    .values(n=_ROWS.c.n + 1)
+    .returning(_ROWS.c.n)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +122,31 @@ def refund_one(session: Session, authorization: Authorization) -> None:
             .values(n=QuotaUse.n - 1)
             .execution_options(synchronize_session=False)
         )
+
+
+def hold_quotas(
+    session: Session,
+    authority_id: str,
+    official_id: str,
+    refunded: Sequence[Authorization],
+    now: float,
+) -> None:
+    """Lock what is going to be taken from and given back to in one transaction, before anything else is.
+
+    One by one, `take_one` and `refund_one` would lock rows of several issuers after the authority's.
+    """
+    names = {_issuer(each.official_id, each.api_key_hash, authority_id) for each in refunded}
+    days = {each.stated_on for each in refunded}
+    session.execute(
+        select(QuotaUse.n)
+        .where(
+            QuotaUse.authority_id == authority_id,
+            QuotaUse.issuer.in_({*names, officials_issuer(official_id), WHOLE_AUTHORITY}),
+            QuotaUse.day.in_({*days, utc_date(now)}),
+        )
+        .order_by(QuotaUse.issuer.desc(), QuotaUse.day)
+        .with_for_update()
+    )
 
 
 def quota_of(
@@ -229,21 +268,8 @@ def _row(authority_id: str, issuer: str, day: date) -> Sequence[ColumnElement[bo
 
 def _taken(session: Session, authority_id: str, issuer: str, day: date) -> bool:
     """Whether there was one left, and now is one less."""
-    rows = table_of(QuotaUse)
-    return (
-        session.scalar(
-            update(rows)
-            .where(
-                rows.c.authority_id == authority_id,
-                rows.c.issuer == issuer,
-                rows.c.day == day,
-                rows.c.most.is_(None) | (rows.c.n < rows.c.most),
-            )
-            .values(n=rows.c.n + 1)
-            .returning(rows.c.n)
-        )
-        is not None
-    )
+    asked = {"of_authority": authority_id, "of_issuer": issuer, "of_day": day}
+    return session.execute(_TAKE, asked).first() is not None
 
 
 def _begin_day(session: Session, authority_id: str, issuer: str, day: date, policy: QuotaPolicy) -> None:

@@ -27,6 +27,8 @@ class BulkJob(IssuingBase):
     row_count: Mapped[int]
     begun_on: Mapped[date] = mapped_column(Date)
     """UTC day."""
+    worked_by: Mapped[bytes | None] = mapped_column(LargeBinary(16))
+    """Tells whether a browser's session is the one that works on it; see `sealed_for` below."""
 
 
 class BulkRow(IssuingBase):

@@ -82,6 +82,8 @@ def _report_and_observations(message: Resource) -> tuple[Resource | None, Sequen
 
 
 def _from_bundle(bundle: Resource) -> tuple[Resource | None, Sequence[Resource]]:
+    if bundle.get("type") not in ("message", "transaction", "collection"):
+        raise _unreadable("the Bundle's type must be message, transaction or collection")
     entries = _objects(bundle, "entry")
     resources = [(entry.get("fullUrl"), entry.get("resource")) for entry in entries]
     there = [(address, each) for address, each in resources if isinstance(each, Mapping)]

@@ -183,7 +183,9 @@ def test_a_report_lends_its_day_and_without_any_it_is_missing() -> None:
         {**REPORT, "result": [{"reference": "#other"}]},
         {**REPORT, "result": [{"reference": "#pcr"}, {"reference": "Observation/elsewhere"}]},
         {**BUNDLE, "entry": [*BUNDLE["entry"], {"resource": REPORT}]},
-        {"resourceType": "Bundle", "entry": [{"resource": OBSERVATION}] * 2},
+        {**BUNDLE, "entry": [{"resource": OBSERVATION}] * 2},
+        {**BUNDLE, "type": "history"},
+        {**BUNDLE, "type": None},
     ],
 )
 def test_what_is_not_one_result_is_refused(message: dict[str, Any]) -> None:

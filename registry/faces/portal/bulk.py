@@ -47,15 +47,20 @@ from registry.lifecycle.bulk import (
     jobs_of,
     progress_of,
     take_back_job,
+    take_over_job,
 )
 from registry.models import Official, transaction
 from registry.models.official import Permission
 from registry.protocol.codes import group, link_of
 
-ROWS_A_STEP = 100
-"""In one transaction; and in one request of the script's."""
-STEPS_A_REQUEST = 10
-"""Without the script."""
+ROWS_A_STEP = 20
+"""In one transaction: nobody else of the authority's issues meanwhile."""
+STEPS_OF_SCRIPT = 5
+"""In one request of the script's."""
+STEPS_BY_HAND = 50
+"""In one request without it."""
+BEGINS, GOES_ON = "begins", "goes-on"
+"""What the script says of its requests: the first, and those after it."""
 _FORM_BYTES = 20_000
 """Beside the file."""
 
@@ -95,7 +100,7 @@ class BulkForm(PortalForm):
         "consent_channel": "consent_channel-0",
         "agreed": "agreed",
     }
-    once = HiddenField(default=lambda: str(uuid4()), validators=[Regexp("[0-9a-f-]{36}$")])
+    once = HiddenField(default=lambda: str(uuid4()), validators=[Regexp(r"[0-9a-f-]{36}\Z")])
     """Becomes the job's id: the same form sent twice cannot begin two."""
     file = FileField(lazy("File"))
     consent_language = StringField(
@@ -160,8 +165,11 @@ def begin() -> ResponseReturnValue:
             lookup_key=face.lookup_key,
             now=face.clock(),
         )
+        if request.form.get("step") != GOES_ON:
+            take_over_job(session, job_id, _worker())
     statements = {row.row: _statement(row, form) for row in read.rows}
-    for _step in range(1 if request.form.get("step") else STEPS_A_REQUEST):
+    by_script = request.form.get("step") in {BEGINS, GOES_ON}
+    for _step in range(STEPS_OF_SCRIPT if by_script else STEPS_BY_HAND):
         if not _issue_step(job_id, statements):
             break
     return redirect(url_for("bulk.job", job_id=job_id, again=int(was_begun) or None), 303)
@@ -176,6 +184,7 @@ def job(job_id: str) -> ResponseReturnValue:
     return render_template(
         "portal/bulk_job.html",
         progress=progress,
+        is_taken_over=progress.job.worked_by not in {None, _worker().mark},
         quota=shown_quota(),
         was_begun="again" in request.args,
         begun_by=db.session().get_one(Official, progress.job.begun_by).name,

@@ -2,8 +2,11 @@
 
 import csv
 import hashlib
+import logging
 import re
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO, StringIO
+from threading import Barrier
 
 import pytest
 from flask.testing import FlaskClient
@@ -29,7 +32,7 @@ from registry.models import (
 from registry.models.official import USUAL_PERMISSIONS, Permission, permission_text
 from registry.protocol.activity import decode_act
 from registry.protocol.codes import is_link_code, is_well_formed
-from tests.faces.portal.conftest import ADDRESS, AUTHORITY, Portal, field
+from tests.faces.portal.conftest import ADDRESS, AUTHORITY, Portal, field, fill_in, hand_over
 
 MINUTE, DAY = 60, 86_400
 SENT = {"consent_language": "zh", "consent_channel": "writing", "agreed": "y"}
@@ -145,12 +148,13 @@ def test_a_request_goes_only_so_far_and_the_same_file_goes_on(
     portal: Portal, browser: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk, "ROWS_A_STEP", 4)
-    page = give(browser, file_of(10), step="1")
+    monkeypatch.setattr(bulk, "STEPS_OF_SCRIPT", 1)
+    page = give(browser, file_of(10), step="begins")
     assert "Not all codes are made yet" in page.text
     assert "4 of 10 rows." in page.text
-    page = give(browser, file_of(10), step="1")
+    page = give(browser, file_of(10), step="begins")
     assert "8 of 10 rows." in page.text
-    page = give(browser, file_of(10), step="1")
+    page = give(browser, file_of(10), step="begins")
     assert "10 of 10 rows." in page.text
     result = fetch(browser, page)
     assert len(hashes(result)) == 10
@@ -158,10 +162,11 @@ def test_a_request_goes_only_so_far_and_the_same_file_goes_on(
     assert len(portal.rows(BulkJob)) == 1
 
 
-def test_without_a_script_one_request_makes_ten_steps(
+def test_without_a_script_one_request_makes_more_steps(
     browser: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk, "ROWS_A_STEP", 1)
+    monkeypatch.setattr(bulk, "STEPS_BY_HAND", 10)
     assert "10 of 12 rows." in give(browser, file_of(12)).text
     assert "12 of 12 rows." in give(browser, file_of(12)).text
 
@@ -170,19 +175,72 @@ def test_codes_that_nobody_saw_end_when_another_session_goes_on(
     portal: Portal, browser: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk, "ROWS_A_STEP", 4)
-    give(browser, file_of(10), step="1")
+    monkeypatch.setattr(bulk, "STEPS_OF_SCRIPT", 1)
+    give(browser, file_of(10), step="begins")
     before = live(portal)
     other = portal.signed_in()  # the tablet was lost; another one signs in
-    page = other.get(f"/portal/bulk/{job_of(give(other, file_of(10), step='1'))}")
+    page = other.get(f"/portal/bulk/{job_of(give(other, file_of(10), step='begins'))}")
     assert before.isdisjoint(live(portal)), "they ended, for nobody can have them"
     assert len(live(portal)) == 4
     assert used(portal) == 4, "what they took of the quota was given back"
     for _ in range(2):
-        page = give(other, file_of(10), step="1")
+        page = give(other, file_of(10), step="begins")
     result = fetch(other, page)
     assert len(result) == 10
     assert hashes(result) == live(portal)
     assert used(portal) == 10
+
+
+def test_of_two_at_the_same_file_the_one_that_came_last_goes_on(
+    portal: Portal, browser: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "ROWS_A_STEP", 4)
+    monkeypatch.setattr(bulk, "STEPS_OF_SCRIPT", 1)
+    other = portal.signed_in("official-2")
+    assert 'data-goes-on="yes"' in give(browser, file_of(10), step="begins").text
+    give(other, file_of(10), step="begins")
+    page = give(browser, file_of(10), step="goes-on")
+    assert "goes on with this file" in page.text
+    assert 'data-goes-on="no"' in page.text
+    for _ in range(2):
+        page = give(other, file_of(10), step="goes-on")
+    result = fetch(other, page)
+    assert len(result) == 10
+    assert hashes(result) == live(portal)
+    assert {line["code"] for line in fetch(browser, page)} == {""}
+    assert used(portal) == 10
+
+
+def test_sessions_that_give_the_same_file_at_once_and_issue_beside_it_never_wait_for_each_other(
+    portal: Portal, browser: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "ROWS_A_STEP", 3)
+    monkeypatch.setattr(bulk, "STEPS_BY_HAND", 4)
+    browsers = [portal.signed_in(f"official-{1 + number % 2}") for number in range(4)]
+    start = Barrier(len(browsers) + 2)
+
+    def give_often(one: FlaskClient) -> None:
+        start.wait()
+        for _ in range(3):
+            assert give(one, file_of(12)).status_code == 200
+
+    def issue_often(one: FlaskClient) -> None:
+        start.wait()
+        for _ in range(6):
+            assert hand_over(one, fill_in(one)).status_code == 200
+
+    singles = [portal.signed_in("official-1"), portal.signed_in("official-2")]
+    with ThreadPoolExecutor(len(browsers) + 2) as pool:
+        work = [pool.submit(give_often, one) for one in browsers]
+        work += [pool.submit(issue_often, one) for one in singles]
+        for one in work:
+            one.result()
+    last = portal.signed_in()
+    page = give(last, file_of(12))
+    assert "All codes are made" in page.text
+    assert hashes(fetch(last, page)) < live(portal)
+    assert len(live(portal)) == 12 + 12
+    assert used(portal) == 12 + 12
 
 
 def test_what_was_fetched_is_not_made_again(portal: Portal, browser: FlaskClient) -> None:
@@ -339,7 +397,7 @@ def test_the_codes_of_a_file_do_not_crowd_the_list_of_own_codes(browser: FlaskCl
 def test_only_this_address_takes_more_than_a_form_and_not_without_end(
     portal: Portal, browser: FlaskClient
 ) -> None:
-    assert give(browser, file_of(5000), step="1").status_code == 200
+    assert give(browser, file_of(5000), step="begins").status_code == 200
     page = give(browser, b"x" * 450_000)
     assert page.status_code == 413
     assert "This is too large" in page.text
@@ -365,3 +423,22 @@ def test_jobs_are_forgotten_after_a_week(portal: Portal, browser: FlaskClient) -
         with transaction(portal.session):
             assert retire_issuing(portal.session, portal.clock()).bulk_jobs == gone
     assert portal.session.scalar(select(func.count()).select_from(BulkRow)) == 0
+
+
+def test_what_is_planted_in_a_file_is_in_no_table_page_or_log(
+    portal: Portal, browser: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    secrets = ("13812345678", "王芳")
+    with caplog.at_level(logging.DEBUG):
+        pages = [
+            give(browser, f"testDate,phone\n2026-06-14,{secrets[0]}\n".encode()),
+            give(browser, f"{secrets[1]},{secrets[0]}\n2026-06-14,\n".encode()),
+            give(browser, f"testDate,language\n2026-06-14,{secrets[1]}\n{secrets[0]},zh\n".encode()),
+            give(browser, f"testDate\n2026-06-14\n{secrets[0]},{secrets[1]}\n".encode("gb18030")),
+            give(browser, file_of(2)),
+        ]
+    assert [page.status_code for page in pages] == [400] * 4 + [200]
+    portal.session.rollback()
+    tables = [str(portal.session.execute(select(table)).all()) for table in BulkJob.metadata.sorted_tables]
+    for text in (*(page.text for page in pages), *tables, caplog.text):
+        assert not any(secret in text for secret in secrets)

@@ -7,6 +7,7 @@ const run = document.getElementById("run");
 const bar = document.getElementById("run-bar");
 const words = document.getElementById("run-words");
 const AGAIN_MILLISECONDS = 3000;
+const MOST_FAULTS = 5;
 
 const pause = () => new Promise((resolve) => setTimeout(resolve, AGAIN_MILLISECONDS));
 
@@ -19,10 +20,11 @@ function tell(job) {
 }
 
 async function step(body) {
+  let faults = 0;
   for (;;) {
     try {
       const answer = await fetch(form.action, { method: "POST", body });
-      if (answer.status < 500) return answer;
+      if (answer.status < 500 || ++faults === MOST_FAULTS) return answer;
     } catch {
       // Out of reach for now. The same form again begins nothing twice.
     }
@@ -33,7 +35,7 @@ async function step(body) {
 
 async function go() {
   const body = new FormData(form);
-  body.set("step", "1");
+  body.set("step", "begins");
   form.hidden = true;
   run.hidden = false;
   run.focus();
@@ -48,6 +50,7 @@ async function go() {
       return;
     }
     tell(job);
+    body.set("step", "goes-on");
     if (job.dataset.goesOn !== "yes") {
       location.assign(answer.url);
       return;

@@ -63,6 +63,7 @@ def upgrade() -> None:
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("row_count", sa.Integer(), nullable=False),
         sa.Column("begun_on", sa.Date(), nullable=False),
+        sa.Column("worked_by", sa.LargeBinary(length=16), nullable=True),
         sa.ForeignKeyConstraint(["authority_id"], ["authority.id"], name=op.f("fk_bulk_job_authority_id")),
         sa.ForeignKeyConstraint(["begun_by"], ["official.id"], name=op.f("fk_bulk_job_begun_by")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_bulk_job")),
