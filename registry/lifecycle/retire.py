@@ -52,6 +52,7 @@ from registry.models import (
     SignInLink,
     VerificationCode,
     VerificationToken,
+    WrongCodeCount,
 )
 from registry.models.diagnosis_key import is_of_key
 from registry.models.lease import leased
@@ -60,6 +61,7 @@ from registry.storage import Storage
 from registry.transparency.log import TransparencyLog
 
 CODE_SECONDS_AFTER_EXPIRY = 48 * 3600
+WRONG_CODE_SECONDS = 48 * 3600
 ACT_DAYS = 365
 """How long it stays on record what an official stated and did."""
 RECALL_DAYS = 35
@@ -83,6 +85,7 @@ class RetiredIssuing:
     counts: int
     recall_orders: int
     recall_handles: int
+    wrong_code_counts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,9 @@ def retire_issuing(session: Session, now: float) -> RetiredIssuing:
         anchors=delete_rows(session, delete(ActivityAnchor).where(ActivityAnchor.day <= last_day)),
         counts=delete_rows(session, delete(IssuingCount).where(IssuingCount.day <= last_day)),
         recall_orders=delete_rows(session, delete(RecallOrder).where(RecallOrder.asked_on <= last_day)),
+        wrong_code_counts=delete_rows(
+            session, delete(WrongCodeCount).where(WrongCodeCount.hour <= now - WRONG_CODE_SECONDS)
+        ),
         recall_handles=_forget_handles(session, utc_date(now) - timedelta(days=RECALL_DAYS)),
     )
 

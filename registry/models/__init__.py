@@ -9,7 +9,7 @@ numbers, and unix seconds only for windows and leases. Neither keeps the moment 
 """
 
 from registry.models.activity import ActivityAnchor, ActivityChain, ActivityEvent, IssuingCount
-from registry.models.authority import ApiKey, Authority, CertificateKey
+from registry.models.authority import ApiKey, Authority, CertificateKey, WrongCodeCount
 from registry.models.authorization import (
     Authorization,
     ClaimsTold,
@@ -55,7 +55,6 @@ __all__ = [
     "IssuedAnswer", "IssuingBase", "IssuingChaff", "IssuingCount", "KeyRevision", "Lease", "LogEntry",
     "LogKey", "LogShard", "Official", "PortalSession", "RecallOrder", "RecalledUpload", "Receipt",
     "RegionFeed", "RegionIndex", "Shelf", "ShelfUpload", "SignInLink", "TrustFile", "VerificationCode",
-    "VerificationToken", "Withdrawal", "WitnessState", "committing_each", "forget_journal", "make_days",
-    "open_database",
-    "prepare_engine", "transaction",
+    "VerificationToken", "Withdrawal", "WitnessState", "WrongCodeCount", "committing_each",
+    "forget_journal", "make_days", "open_database", "prepare_engine", "transaction",
 ]  # fmt: skip

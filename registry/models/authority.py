@@ -49,3 +49,17 @@ class ApiKey(IssuingBase):
     """`device`, `admin` or `stats`."""
     preview: Mapped[str] = mapped_column(String(12))
     disabled: Mapped[bool] = mapped_column(default=False)
+
+
+class WrongCodeCount(IssuingBase):
+    """How many wrong codes were tried at an authority in an hour, whoever tried them."""
+
+    __tablename__ = "wrong_code_count"
+    __table_args__ = IN_KEY_ORDER
+
+    authority_id: Mapped[str] = mapped_column(ForeignKey("authority.id"), primary_key=True)
+    hour: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    """When it began, in unix seconds."""
+    looked_at: Mapped[int] = mapped_column(BigInteger)
+    refused: Mapped[int] = mapped_column(BigInteger)
+    """Tries that were over the bound: of these nobody knows whether they were wrong."""
