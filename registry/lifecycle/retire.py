@@ -103,9 +103,9 @@ class RetiredCollecting:
 
 
 def retire_issuing(session: Session, now: float) -> RetiredIssuing:
-    """Codes 48 h after they expired; what lies at hand, tokens, answers, links and sessions at once; after a
-    year what officials stated and did, orders to recall among it, the anchors of it, and the counts; sealed
-    handles after `RECALL_DAYS`.
+    """Codes 48 h after they expired, and how many wrong ones an hour had as long after it; what lies
+    at hand, tokens, answers, links and sessions at once; after a year what officials stated and did, orders
+    to recall among it, the anchors of it, and the counts; sealed handles after `RECALL_DAYS`.
 
     The caller commits.
     """
