@@ -1,17 +1,66 @@
-"""Part of authorizing: which form an authority's codes have, and how many there are to be guessed.
+"""Part of authorizing: which form an authority's codes have, how many there are to be guessed, and how many
+wrong ones are tried.
 
-How many guesses are looked at is `protocol.guessing`'s affair, and the device face's to keep to.
+How many guesses are looked at is `protocol.guessing`'s affair, and the device face's to keep to. What is kept
+of them here is a number for each hour that has ended, and nothing of whom they came from.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from registry.lifecycle.activity import actor_of, record_act
-from registry.models import Authority, VerificationCode
+from registry.lifecycle.inserts import insert_into, table_of
+from registry.models import Authority, VerificationCode, WrongCodeCount
 from registry.protocol.activity import ActKind
 from registry.protocol.codes import CodeForm
+
+
+@dataclass(frozen=True, slots=True)
+class WrongCodes:
+    """Of one authority in one hour: wrong codes that were looked at, and tries that were refused unseen.
+
+    `hour` is when it began, in unix seconds.
+    """
+
+    authority_id: str
+    hour: int
+    looked_at: int
+    refused: int
+
+
+def keep_wrong_codes(session: Session, counted: WrongCodes) -> None:
+    """Add what one process counted in an hour that has ended, in the caller's transaction."""
+    rows = table_of(WrongCodeCount)
+    session.execute(
+        insert_into(session, WrongCodeCount)
+        .values(
+            authority_id=counted.authority_id,
+            hour=counted.hour,
+            looked_at=counted.looked_at,
+            refused=counted.refused,
+        )
+        .on_conflict_do_update(
+            index_elements=["authority_id", "hour"],
+            set_={
+                "looked_at": rows.c.looked_at + counted.looked_at,
+                "refused": rows.c.refused + counted.refused,
+            },
+        )
+    )
+
+
+def wrong_codes_since(session: Session, authority_id: str, since: float) -> tuple[int, int]:
+    """(wrong codes that were looked at, tries that were refused unseen) in hours that began at `since` or
+    later, as far as processes have told them: each does at the first try of its next hour."""
+    looked_at, refused = session.execute(
+        select(func.sum(WrongCodeCount.looked_at), func.sum(WrongCodeCount.refused)).where(
+            WrongCodeCount.authority_id == authority_id, WrongCodeCount.hour >= since
+        )
+    ).one()
+    return int(looked_at or 0), int(refused or 0)
 
 
 def live_codes(session: Session, authority_id: str, now: float) -> Mapping[CodeForm, int]:

@@ -58,6 +58,7 @@ from registry.models import (
     VerificationCode,
     VerificationToken,
     WithdrawalLetter,
+    WrongCodeCount,
 )
 from registry.models.diagnosis_key import is_of_key
 from registry.models.lease import leased
@@ -66,6 +67,7 @@ from registry.storage import Storage
 from registry.transparency.log import TransparencyLog
 
 CODE_SECONDS_AFTER_EXPIRY = 48 * 3600
+WRONG_CODE_SECONDS = 48 * 3600
 ACT_DAYS = 365
 """How long it stays on record what an official stated and did."""
 RECALL_DAYS = 35
@@ -94,6 +96,7 @@ class RetiredIssuing:
     surges: int
     bulk_jobs: int
     self_reports: int
+    wrong_code_counts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +114,11 @@ class RetiredCollecting:
 
 
 def retire_issuing(session: Session, now: float) -> RetiredIssuing:
-    """Codes 48 h after they expired; what lies at hand, tokens, answers, links and sessions at once; after a
-    year what officials stated and did, orders to recall and requests for more codes among it, the anchors of
-    it, and the counts; sealed handles and letters of withdrawal after `RECALL_DAYS`, what quotas go by after
-    `HISTORY_DAYS`, jobs from files after their week; who reported themselves, once the day is over.
+    """Codes 48 h after they expired, and how many wrong ones an hour had as long after it; what lies at hand,
+    tokens, answers, links and sessions at once; after a year what officials stated and did, orders to recall
+    and requests for more codes among it, the anchors of it, and the counts; sealed handles and letters of
+    withdrawal after `RECALL_DAYS`, what quotas go by after `HISTORY_DAYS`, jobs from files after their week;
+    who reported themselves, once the day is over.
 
     The caller commits.
     """
@@ -145,6 +149,9 @@ def retire_issuing(session: Session, now: float) -> RetiredIssuing:
         counts=delete_rows(session, delete(IssuingCount).where(IssuingCount.day <= last_day)),
         recall_orders=delete_rows(session, delete(RecallOrder).where(RecallOrder.asked_on <= last_day)),
         letters=letters,
+        wrong_code_counts=delete_rows(
+            session, delete(WrongCodeCount).where(WrongCodeCount.hour <= now - WRONG_CODE_SECONDS)
+        ),
         recall_handles=_forget_handles(session, utc_date(now) - timedelta(days=RECALL_DAYS)),
         quota_days=delete_rows(
             session, delete(QuotaUse).where(QuotaUse.day < utc_date(now) - timedelta(days=HISTORY_DAYS))

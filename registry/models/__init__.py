@@ -9,7 +9,7 @@ numbers, and unix seconds only for windows and leases. Neither keeps the moment 
 """
 
 from registry.models.activity import ActivityAnchor, ActivityChain, ActivityEvent, IssuingCount
-from registry.models.authority import ApiKey, Authority, CertificateKey
+from registry.models.authority import ApiKey, Authority, CertificateKey, WrongCodeCount
 from registry.models.authorization import (
     Authorization,
     ClaimsTold,
@@ -60,6 +60,6 @@ __all__ = [
     "LogShard", "Official", "PortalSession", "QuotaUse", "RecallOrder", "RecalledUpload", "Receipt",
     "RegionFeed", "RegionIndex", "SelfReportDay", "SelfReportNumber", "Shelf", "ShelfUpload", "SignInLink",
     "SmsTemplate", "SurgeRequest", "TrustFile", "VerificationCode", "VerificationToken", "Withdrawal",
-    "WithdrawalLetter", "WitnessState", "committing_each", "forget_journal", "make_days", "open_database",
-    "prepare_engine", "transaction",
+    "WithdrawalLetter", "WitnessState", "WrongCodeCount", "committing_each", "forget_journal", "make_days",
+    "open_database", "prepare_engine", "transaction",
 ]  # fmt: skip

@@ -63,3 +63,17 @@ class ApiKey(IssuingBase):
     """Whom it is for, such as a lab or an app."""
     made_on: Mapped[date | None] = mapped_column(Date)
     """UTC day; none for a key from before this was kept."""
+
+
+class WrongCodeCount(IssuingBase):
+    """How many wrong codes were tried at an authority in an hour, whoever tried them."""
+
+    __tablename__ = "wrong_code_count"
+    __table_args__ = IN_KEY_ORDER
+
+    authority_id: Mapped[str] = mapped_column(ForeignKey("authority.id"), primary_key=True)
+    hour: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    """When it began, in unix seconds."""
+    looked_at: Mapped[int] = mapped_column(BigInteger)
+    refused: Mapped[int] = mapped_column(BigInteger)
+    """Tries that were over the bound: of these nobody knows whether they were wrong."""

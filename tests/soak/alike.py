@@ -62,13 +62,13 @@ class Calls:
         self.keys = registry.first_run
         self.chance = random.Random(seed)
 
-    def mixed(self, wanted: Iterable[Wanted]) -> list[Seen]:
-        """All of them, shuffled, many at once."""
+    def mixed(self, wanted: Iterable[Wanted], at_once: int = AT_ONCE) -> list[Seen]:
+        """All of them, shuffled, so many at once."""
         calls = list(wanted)
         self.chance.shuffle(calls)
         # From networks of their own, as phones are: the whole of 127/8 is this machine.
         froms = [f"127.{self.chance.randrange(1, 255)}.{self.chance.randrange(256)}.9" for _ in calls]
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        with ThreadPoolExecutor(at_once) as pool:
             return list(pool.map(self._one, calls, froms))
 
     def _one(self, wanted: Wanted, address: str) -> Seen:
@@ -130,7 +130,8 @@ def _play(calls: Calls, size: int) -> dict[str, list[Seen]]:
     day = time.strftime("%Y-%m-%d", time.gmtime(time.time() - 2 * 86_400))
     statement = {"testType": "confirmed", "testDate": day}
     batches = [Wanted("lab", "/api/batch-issue", {"codes": [statement] * 10}) for _ in range(-(-size // 10))]
-    codes = [one["code"] for batch in calls.mixed(batches) for one in batch.answer["codes"]][:size]
+    issued = calls.mixed(batches, at_once=2)  # each takes SQLite's one lock for writing ten times
+    codes = [one["code"] for batch in issued for one in batch.answer["codes"]][:size]
     phones = [AppOfOld(lambda *_: (0, {}, b""), "", calls.keys["health_authority_id"]) for _ in codes]
     keys = [fresh_keys(time.time(), today=False) for _ in codes]
     macs = [base64.b64encode(one.mac(of)).decode() for one, of in zip(phones, keys, strict=True)]

@@ -1,8 +1,8 @@
 """Bounds guessing at codes, by the rules of `protocol.guessing`, in this process's memory.
 
 Networks are known by a keyed hash whose key is made anew every hour and kept nowhere else; with it goes what
-was counted. Must never refuse a first try from a network that has not failed, and never tell an answer's
-right code from a wrong one: what is refused here was not looked at.
+was counted of them, and of an hour stays one sum for each authority. Must never refuse a first try from a
+network that has not failed, nor let an answer depend on whether a code that it refuses to look at is right.
 """
 
 import hmac
@@ -14,6 +14,7 @@ from threading import Condition
 from typing import TypeVar
 
 from registry.errors import Refusal, RefusalCode
+from registry.lifecycle.guessing import WrongCodes
 from registry.protocol.codes import is_link_code, normalise
 from registry.protocol.guessing import COUNTED_SECONDS, GuessBudget
 from registry.protocol.intervals import Clock
@@ -49,7 +50,20 @@ class _Hour:
         self.failed = Counter[bytes]()
         self.tried_of = Counter[str]()
         self.failed_of = Counter[str]()
+        self.refused_of = Counter[str]()
         self._key = secrets.token_bytes(_KEY_BYTES)
+
+    def sums(self) -> list[WrongCodes]:
+        """What is left of the hour when it has ended."""
+        return [
+            WrongCodes(
+                authority_id,
+                self.number * COUNTED_SECONDS,
+                self.failed_of[authority_id],
+                self.refused_of[authority_id],
+            )
+            for authority_id in sorted(self.failed_of | self.refused_of)
+        ]
 
     def name_of(self, authority_id: str, network: bytes) -> bytes:
         """What the network is counted under."""
@@ -66,6 +80,14 @@ class Guesses:
         self._clock = clock
         self._hour = _Hour(0)
         self._changed = Condition()
+        self._ended: list[WrongCodes] = []
+
+    def ended(self) -> list[WrongCodes]:
+        """The sums of hours that have ended, each once: they are the caller's to keep."""
+        with self._changed:
+            self._this_hour()
+            ended, self._ended = self._ended, []
+            return ended
 
     @contextmanager
     def looked_at(self, code: str, *, authority_id: str, network: bytes) -> Iterator[None]:
@@ -106,6 +128,7 @@ class Guesses:
                     hour.tried_of[authority_id] += 1
                     return hour, name
                 if not self._budget.allows(hour.failed[name], hour.failed_of[authority_id]):
+                    hour.refused_of[authority_id] += 1
                     raise TooManyGuesses((hour.number + 1) * COUNTED_SECONDS)
                 self._changed.wait()
 
@@ -113,6 +136,7 @@ class Guesses:
         number = int(self._clock() // COUNTED_SECONDS)
         # A clock that was set back begins nothing anew.
         if number > self._hour.number:
+            self._ended += self._hour.sums()
             self._hour = _Hour(number)
         return self._hour
 

@@ -19,6 +19,7 @@ from registry.faces.device.schemas import CertificateRequest, VerifyRequest
 from registry.faces.device.settings import IssuingFace
 from registry.lifecycle.certify import VerifiedCode, certify, repeated_verification, verify_code
 from registry.lifecycle.consent import ConsentEvidence
+from registry.lifecycle.guessing import keep_wrong_codes
 from registry.models import Authority, IssuingChaff, transaction
 from registry.protocol.encoding import decode_base64
 
@@ -50,6 +51,7 @@ class PhoneViews:
         require_json()
         members = members_of(body, _VERIFY, RefusalCode.UNPARSABLE_REQUEST)
         accept, padding = _accepted(members["accept"]), _bytes_of(members["padding"])
+        self._keep_counts(session)
         session.rollback()  # gives the connection back: who waits for others' tries must not hold one
         try:
             with (
@@ -83,6 +85,12 @@ class PhoneViews:
         if verified.test_date is not None:
             answer["testDate"] = verified.test_date.isoformat()
         return padded(answer)
+
+    def _keep_counts(self, session: Session) -> None:
+        """Write down what was counted in hours that have ended; a crash before the commit loses it."""
+        for counted in self._guesses.ended():
+            with transaction(session):
+                keep_wrong_codes(session, counted)
 
     def _answered_before(
         self, session: Session, authority_id: str, body: bytes, padding: bytes, refused: TooManyGuesses

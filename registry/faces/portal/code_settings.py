@@ -1,7 +1,7 @@
 """Settings: the form of the authority's codes, and the risk of each form, from the codes that there are now.
 
-The chances are those at the full budget of wrong codes. How many there really are is known to the processes
-that phones call, in their memory alone, and never here.
+Two kinds of chances stand there: at the rate of wrong codes of the hours that have ended, as the processes
+that phones call have told it, and at the full budget of an attacker.
 """
 
 import math
@@ -19,11 +19,11 @@ from registry.faces.pages.language import page_language
 from registry.faces.portal.forms import CodeFormForm
 from registry.faces.portal.settings import this_face
 from registry.faces.portal.sign_in import require
-from registry.lifecycle.guessing import choose_code_form, code_form_of, live_codes
+from registry.lifecycle.guessing import choose_code_form, code_form_of, live_codes, wrong_codes_since
 from registry.models import transaction
 from registry.models.official import Permission
 from registry.protocol.codes import CodeForm, space_of
-from registry.protocol.guessing import GuessBudget, chance_of_a_hit, most_looked_at
+from registry.protocol.guessing import COUNTED_SECONDS, GuessBudget, chance_of_a_hit, most_looked_at
 
 ATTACKS = (1, 200, 10_000)
 """From how many networks: somebody at home, a small rented net of machines, a large one."""
@@ -51,6 +51,16 @@ class Attack:
     guesses: str
     in_an_hour: str
     in_a_day: str
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """How many wrong codes there were, and the chance that one of so many finds a code, in words."""
+
+    period: str
+    looked_at: str
+    refused: str
+    chance: str
 
 
 @pages.get("/")
@@ -82,8 +92,13 @@ def _page(form: CodeFormForm) -> str:
     session, authority_id = db.session(), g.official.authority_id
     live = live_codes(session, authority_id, this_face().clock())
     in_use = code_form_of(session, authority_id)
+    present = [
+        _present(_("The last hour that has ended"), 1, live),
+        _present(_("The last 24 hours that have ended"), 24, live),
+    ]
     return render_template(
         "portal/code_settings.html",
+        present=present,
         form=form,
         saved="saved" in request.args,
         form_names={one.value: name for one, name in FORM_NAMES.items()},
@@ -96,6 +111,13 @@ def _page(form: CodeFormForm) -> str:
         compared_codes=_number(COMPARED_CODES),
         compared_networks=_number(COMPARED_NETWORKS),
     )
+
+
+def _present(period: str, hours: int, live: Mapping[CodeForm, int]) -> Present:
+    this_hour = this_face().clock() // COUNTED_SECONDS * COUNTED_SECONDS
+    since = this_hour - hours * COUNTED_SECONDS
+    looked_at, refused = wrong_codes_since(db.session(), g.official.authority_id, since)
+    return Present(period, _number(looked_at), _number(refused), _chance(chance_of_a_hit(looked_at, live)))
 
 
 def _attack(networks: int, live: Mapping[CodeForm, int]) -> Attack:
@@ -121,7 +143,7 @@ def _looked_at(networks: int, hours: int) -> int:
 def _chance(probability: float) -> str:
     """In words that can be compared, and as a percentage while that says something."""
     if probability == 0:
-        return str(_("none: there is no code to be found"))
+        return str(_("none"))
     percent = format_percent(probability, "#,##0.##%", locale=page_language())
     if probability >= 0.995:
         return str(_("practically certain (%(percent)s)", percent=percent))

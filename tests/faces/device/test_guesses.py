@@ -14,6 +14,7 @@ from registry.errors import Refusal, RefusalCode
 from registry.faces.device import guesses as module
 from registry.faces.device.addresses import calling_network
 from registry.faces.device.guesses import Guesses, TooManyGuesses
+from registry.lifecycle.guessing import WrongCodes
 from registry.protocol.guessing import GuessBudget, most_looked_at, network_of
 from tests.clock import FakeClock
 
@@ -141,6 +142,22 @@ def test_nothing_of_a_network_is_kept_in_clear_and_each_hour_has_a_key_of_its_ow
     tried(guesses)
     assert list(guesses._hour.failed) != [first]
     assert len(guesses._hour.failed) == 1
+
+
+def test_of_an_hour_that_has_ended_stays_one_sum_for_each_authority(
+    guesses: Guesses, clock: FakeClock
+) -> None:
+    hour = int(clock())
+    for number in range(12):
+        tried(guesses, network=b"%d" % (number % 2))
+        tried(guesses, None)
+    tried(guesses, authority_id=NEIGHBOUR)
+    assert guesses.ended() == []
+    clock.advance(3600)
+    assert guesses.ended() == [WrongCodes(AUTHORITY, hour, 10, 2), WrongCodes(NEIGHBOUR, hour, 1, 0)]
+    assert guesses.ended() == []
+    clock.advance(3600)
+    assert guesses.ended() == [], "an hour without any is not told"
 
 
 def test_the_memory_is_bounded_by_counting_the_rest_by_kinds(

@@ -14,6 +14,8 @@ from werkzeug.test import TestResponse
 from registry.faces.device import IssuingFace, create_issuing_app
 from registry.faces.device.answers import ANSWER_SIZE, BODY_ROOM
 from registry.lifecycle.authorize import hash_code
+from registry.lifecycle.guessing import wrong_codes_since
+from registry.lifecycle.retire import retire_issuing
 from registry.models import VerificationCode, transaction
 from registry.protocol.guessing import GuessBudget
 from tests.authority import AUTHORITY, DEVICE_KEY, LOOKUP_KEY
@@ -148,3 +150,29 @@ def test_a_header_that_nobody_of_ours_wrote_changes_nothing(
         assert behind("0" * 8, **{"X-Forwarded-For": forwarded}).status_code == 400
     assert behind("0" * 8, **{"X-Forwarded-For": "198.51.100.2"}).status_code == 429
     assert behind(issue(), **{"X-Forwarded-For": "10.0.0.1"}).status_code == 200
+
+
+def test_each_process_writes_down_how_many_there_were_when_the_next_hour_s_first_code_comes(
+    issuing_face: IssuingFace, issue: Callable[..., str], issuing_session: Session, clock: FakeClock
+) -> None:
+    face, began = replace(issuing_face, guess_budget=BUDGET), int(clock())
+    processes = [verifier(create_issuing_app(face)) for _ in range(2)]
+    for verify in processes:
+        use_up(verify)
+        assert verify(issue()).status_code == 429
+    assert wrong_codes_since(issuing_session, AUTHORITY, 0) == (0, 0)
+    issuing_session.rollback()
+    clock.advance(3600)
+    codes = [issue() for _ in processes]
+    for verify, code in zip(processes, codes, strict=True):
+        assert verify(code).status_code == 200
+    assert wrong_codes_since(issuing_session, AUTHORITY, began) == (6, 2)
+    assert wrong_codes_since(issuing_session, AUTHORITY, began + 1) == (0, 0)
+    assert wrong_codes_since(issuing_session, "another", began) == (0, 0)
+    issuing_session.rollback()
+    clock.advance(48 * 3600 - 3601)
+    with transaction(issuing_session):
+        assert retire_issuing(issuing_session, clock()).wrong_code_counts == 0
+    clock.advance(1)
+    with transaction(issuing_session):
+        assert retire_issuing(issuing_session, clock()).wrong_code_counts == 1

@@ -1,4 +1,4 @@
-"""Which form an authority's codes have, and whether it is under maintenance."""
+"""Which form an authority's codes have, whether it is under maintenance, how many wrong codes were tried."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,6 +11,18 @@ depends_on = None
 
 def upgrade() -> None:
     """Expand the schema. All codes from before are of digits, and nobody is under maintenance."""
+    op.create_table(
+        "wrong_code_count",
+        sa.Column("authority_id", sa.String(length=64), nullable=False),
+        sa.Column("hour", sa.BigInteger(), nullable=False),
+        sa.Column("looked_at", sa.BigInteger(), nullable=False),
+        sa.Column("refused", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["authority_id"], ["authority.id"], name=op.f("fk_wrong_code_count_authority_id")
+        ),
+        sa.PrimaryKeyConstraint("authority_id", "hour", name=op.f("pk_wrong_code_count")),
+        sqlite_with_rowid=False,
+    )
     op.add_column(
         "authority", sa.Column("maintenance", sa.Boolean(), server_default=sa.false(), nullable=False)
     )
@@ -25,3 +37,4 @@ def downgrade() -> None:
     for table in ("authority", "verification_code"):
         op.drop_column(table, "code_form")
     op.drop_column("authority", "maintenance")
+    op.drop_table("wrong_code_count")
