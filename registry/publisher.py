@@ -32,6 +32,7 @@ from registry.lifecycle.publish.withdraw import withdraw_batch
 from registry.lifecycle.recall import HANDLES_AT_ONCE, recall_uploads
 from registry.lifecycle.recall_orders import approved_recalls, recall_done
 from registry.lifecycle.retire import RetiredCollecting, RetiredIssuing, retire_collecting, retire_issuing
+from registry.lifecycle.statistics import release_claims
 from registry.models import HealthAuthority, LogShard, forget_journal, open_database, transaction
 from registry.models.feed import feeds
 from registry.models.shelf import region_sets, regions_of_set
@@ -141,6 +142,12 @@ class Publisher:
         phone's call. A crash leaves it to the next time."""
         with Session(self.issuing_engine) as session, transaction(session):
             tell_claims(session, self.clock())
+
+    def release_figures(self) -> None:
+        """Make figures of the days that are over, once, and destroy their counts. A crash leaves the counts,
+        or figures that stay as they are."""
+        with Session(self.issuing_engine) as session, transaction(session):
+            release_claims(session, self.clock())
 
     def _carry_out_recalls(self) -> list[tuple[str, list[bytes]]]:
         """Take back what approved orders lead to; (id, handles) of each. A crash leaves them approved."""

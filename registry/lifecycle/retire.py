@@ -49,7 +49,9 @@ from registry.models import (
     RecalledUpload,
     RecallOrder,
     RegionIndex,
+    ReleasedFigures,
     SignInLink,
+    SmsErrorCount,
     VerificationCode,
     VerificationToken,
 )
@@ -83,6 +85,7 @@ class RetiredIssuing:
     counts: int
     recall_orders: int
     recall_handles: int
+    figures: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +104,8 @@ class RetiredCollecting:
 
 def retire_issuing(session: Session, now: float) -> RetiredIssuing:
     """Codes 48 h after they expired; what lies at hand, tokens, answers, links and sessions at once; after a
-    year what officials stated and did, orders to recall among it, the anchors of it, and the counts; sealed
-    handles after `RECALL_DAYS`.
+    year what officials stated and did, orders to recall among it, the anchors of it, the counts and
+    figures; sealed handles after `RECALL_DAYS`.
 
     The caller commits.
     """
@@ -132,6 +135,8 @@ def retire_issuing(session: Session, now: float) -> RetiredIssuing:
         counts=delete_rows(session, delete(IssuingCount).where(IssuingCount.day <= last_day)),
         recall_orders=delete_rows(session, delete(RecallOrder).where(RecallOrder.asked_on <= last_day)),
         recall_handles=_forget_handles(session, utc_date(now) - timedelta(days=RECALL_DAYS)),
+        figures=delete_rows(session, delete(ReleasedFigures).where(ReleasedFigures.day <= last_day))
+        + delete_rows(session, delete(SmsErrorCount).where(SmsErrorCount.day <= last_day)),
     )
 
 

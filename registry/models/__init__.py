@@ -46,16 +46,18 @@ from registry.models.sessions import (
     transaction,
 )
 from registry.models.shelf import BatchShelf, Shelf, ShelfUpload
+from registry.models.statistics import ClaimCount, ReleasedFigures, SmsErrorCount
 
 __all__ = [
     "ActivityAnchor", "ActivityChain", "ActivityEvent", "ApiKey", "Authority", "Authorization", "Batch",
-    "BatchShelf", "BatchState", "CertificateKey", "ClaimsTold", "CodeAtHand", "CollectedAnswer",
+    "BatchShelf", "BatchState", "CertificateKey", "ClaimCount", "ClaimsTold", "CodeAtHand", "CollectedAnswer",
     "CollectingBase", "CollectingChaff",
     "DayFile", "DiagnosisKey", "ExportFile", "ExportSigningKey", "HealthAuthority", "HealthAuthorityKey",
     "IssuedAnswer", "IssuingBase", "IssuingChaff", "IssuingCount", "KeyRevision", "Lease", "LogEntry",
     "LogKey", "LogShard", "Official", "PortalSession", "RecallOrder", "RecalledUpload", "Receipt",
-    "RegionFeed", "RegionIndex", "Shelf", "ShelfUpload", "SignInLink", "TrustFile", "VerificationCode",
-    "VerificationToken", "Withdrawal", "WitnessState", "committing_each", "forget_journal", "make_days",
+    "RegionFeed", "RegionIndex", "ReleasedFigures", "Shelf", "ShelfUpload", "SignInLink", "SmsErrorCount",
+    "TrustFile", "VerificationCode", "VerificationToken",
+    "Withdrawal", "WitnessState", "committing_each", "forget_journal", "make_days",
     "open_database",
     "prepare_engine", "transaction",
 ]  # fmt: skip
