@@ -52,6 +52,7 @@ from registry.models import (
     ReleasedFigures,
     SignInLink,
     SmsErrorCount,
+    UploadFigures,
     VerificationCode,
     VerificationToken,
 )
@@ -100,6 +101,7 @@ class RetiredCollecting:
     answers: int = 0
     chaff: int = 0
     recall_marks: int = 0
+    figures: int = 0
 
 
 def retire_issuing(session: Session, now: float) -> RetiredIssuing:
@@ -198,6 +200,10 @@ def retire_collecting(
                 delete(CollectedAnswer).where(CollectedAnswer.expires_at_interval <= interval_at(now)),
             )
             chaff = delete_rows(session, delete(CollectingChaff))
+            figures = delete_rows(
+                session,
+                delete(UploadFigures).where(UploadFigures.day <= utc_date(now) - timedelta(days=ACT_DAYS)),
+            )
             marks = delete_rows(
                 session, delete(RecalledUpload).where(RecalledUpload.expires_at_interval <= interval_at(now))
             )
@@ -231,6 +237,7 @@ def retire_collecting(
                 answers=answers,
                 chaff=chaff,
                 recall_marks=marks,
+                figures=figures,
             )
         )
 

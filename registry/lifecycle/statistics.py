@@ -29,6 +29,9 @@ REDEEMED, DELAY, CERTIFIED, EXPIRED = "redeemed", "delay", "certified", "expired
 """Tables of figures: codes that a phone used, after how long, certificates given, codes that ended unused."""
 UPLOADS, REGIONS, ONSET, OLDEST = "uploads", "regions", "onset", "oldest"
 """Of the other half: uploads, by region, by days since the onset, by the age of their oldest key."""
+ONSET_DAYS, OLDEST_DAYS = 30, 16
+"""Bins of whole days; the last one of each holds what is more."""
+NO_ONSET = "none"
 ALL = "all"
 """The one cell of a table that is a number alone."""
 
@@ -110,6 +113,11 @@ def release_claims(session: Session, now: float, random_below: RandomBelow = sec
             released += 1
     session.execute(delete(ClaimCount).where(ClaimCount.day <= last))
     return released
+
+
+def days_without_uploads(session: Session, authority_id: str, now: float) -> list[date]:
+    """The days of which the other half's figures are still to be taken over, oldest first."""
+    return due_days(_newest(session, authority_id, UPLOADS), last_day_over(now))
 
 
 def due_days(newest: date | None, last: date) -> list[date]:

@@ -46,7 +46,13 @@ from registry.models.sessions import (
     transaction,
 )
 from registry.models.shelf import BatchShelf, Shelf, ShelfUpload
-from registry.models.statistics import ClaimCount, ReleasedFigures, SmsErrorCount
+from registry.models.statistics import (
+    ClaimCount,
+    ReleasedFigures,
+    SmsErrorCount,
+    UploadCount,
+    UploadFigures,
+)
 
 __all__ = [
     "ActivityAnchor", "ActivityChain", "ActivityEvent", "ApiKey", "Authority", "Authorization", "Batch",
@@ -56,7 +62,7 @@ __all__ = [
     "IssuedAnswer", "IssuingBase", "IssuingChaff", "IssuingCount", "KeyRevision", "Lease", "LogEntry",
     "LogKey", "LogShard", "Official", "PortalSession", "RecallOrder", "RecalledUpload", "Receipt",
     "RegionFeed", "RegionIndex", "ReleasedFigures", "Shelf", "ShelfUpload", "SignInLink", "SmsErrorCount",
-    "TrustFile", "VerificationCode", "VerificationToken",
+    "TrustFile", "UploadCount", "UploadFigures", "VerificationCode", "VerificationToken",
     "Withdrawal", "WitnessState", "committing_each", "forget_journal", "make_days",
     "open_database",
     "prepare_engine", "transaction",

@@ -10,7 +10,7 @@ from datetime import date
 from sqlalchemy import BigInteger, Date, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from registry.models.bases import IN_KEY_ORDER, IssuingBase
+from registry.models.bases import IN_KEY_ORDER, CollectingBase, IssuingBase
 
 
 class ClaimCount(IssuingBase):
@@ -50,3 +50,30 @@ class SmsErrorCount(IssuingBase):
     authority_id: Mapped[str] = mapped_column(ForeignKey("authority.id"), primary_key=True)
     code: Mapped[str] = mapped_column(String(32), primary_key=True)
     n: Mapped[int] = mapped_column(BigInteger)
+
+
+class UploadCount(CollectingBase):
+    """How many uploads left on a UTC day that is not over."""
+
+    __tablename__ = "upload_count"
+    __table_args__ = IN_KEY_ORDER
+
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    health_authority_id: Mapped[str] = mapped_column(ForeignKey("health_authority.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(16), primary_key=True)
+    """Of the table that it goes into (`registry.lifecycle.upload_figures`)."""
+    cell: Mapped[str] = mapped_column(String(16), primary_key=True)
+    n: Mapped[int] = mapped_column(BigInteger)
+
+
+class UploadFigures(CollectingBase):
+    """A table of a day that is over, as everybody gets it."""
+
+    __tablename__ = "upload_figures"
+    __table_args__ = IN_KEY_ORDER
+
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    health_authority_id: Mapped[str] = mapped_column(ForeignKey("health_authority.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(16), primary_key=True)
+    cells: Mapped[dict[str, int]]
+    """By bin; what is hidden is not there."""
