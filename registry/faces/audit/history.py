@@ -5,9 +5,9 @@ from datetime import UTC, date, datetime
 
 from flask_babel import gettext as _
 
-from registry.faces.audit.charts import Chart, Series, by_day, days_to, median
 from registry.faces.audit.record import Record
 from registry.faces.audit.wording import delay, number, size
+from registry.faces.pages.charts import Chart, Series, by_day, days_to, median
 from registry.faces.pages.language import page_language
 
 Daily = dict[date, list[float]]

@@ -18,9 +18,9 @@ from registry.client.monitor.faults import Fault, FaultKind
 from registry.client.monitor.rules import check_view
 from registry.client.monitor.view import LogView, read_log
 from registry.errors import RegistryError
-from registry.faces.audit.charts import Chart
 from registry.faces.audit.mistakes import NothingYet
 from registry.faces.audit.settings import AuditFace, this_face
+from registry.faces.pages.charts import Chart
 from registry.protocol.index import (
     EXPOSURES,
     LOG_CHECKPOINT_PATH,

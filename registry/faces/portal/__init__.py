@@ -11,7 +11,7 @@ from flask import Flask
 from registry.faces.database import attach
 from registry.faces.pages import guard_forms, make_pages_app
 from registry.faces.pages.language import speak_languages
-from registry.faces.portal import authorizations, codes, recalls, sign_in
+from registry.faces.portal import authorizations, codes, recalls, sign_in, statistics
 from registry.faces.portal.mistakes import show_mistakes_as_pages
 from registry.faces.portal.sections import show_sections
 from registry.faces.portal.settings import PortalFace
@@ -32,6 +32,7 @@ def create_portal_app(face: PortalFace) -> Flask:
     app.register_blueprint(authorizations.pages)
     app.register_blueprint(codes.pages)
     app.register_blueprint(recalls.pages)
+    app.register_blueprint(statistics.pages)
 
     @app.context_processor
     def _on_every_page() -> dict[str, object]:

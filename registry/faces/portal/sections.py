@@ -22,6 +22,7 @@ SECTIONS = (
     Section("authorizations.statement", lazy("Hand over a code"), frozenset({Permission.ISSUE})),
     Section("codes.overview", lazy("My codes"), frozenset({Permission.ISSUE})),
     Section("recalls.overview", lazy("Recalls"), frozenset({Permission.RECALL, Permission.APPROVE})),
+    Section("statistics.overview", lazy("Statistics"), frozenset({Permission.STATISTICS})),
 )
 
 

@@ -10,6 +10,7 @@ PLACES = {
     "/portal/": frozenset({Permission.ISSUE}),
     "/portal/codes/": frozenset({Permission.ISSUE}),
     "/portal/recalls/": frozenset({Permission.RECALL, Permission.APPROVE}),
+    "/portal/statistics/": frozenset({Permission.STATISTICS}),
 }
 
 

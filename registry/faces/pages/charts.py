@@ -1,4 +1,4 @@
-"""Days as bars: what the auditors' charts are drawn from, and the numbers of the tables beneath them.
+"""Days as bars: what the charts of pages are drawn from, and the numbers of the tables beneath them.
 
 Pure: numbers in, geometry out. The drawing itself is the template's, in the colours of its style sheet, so
 that a chart is as readable in the dark as the text around it.

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.faces.audit.charts import MOST_DAYS, PLOT_HEIGHT, STEP, Chart, Series, days_to, median, round_up
+from registry.faces.pages.charts import MOST_DAYS, PLOT_HEIGHT, STEP, Chart, Series, days_to, median, round_up
 
 TODAY = date(2026, 6, 15)
 values = st.floats(min_value=0, max_value=1e9, allow_nan=False)
