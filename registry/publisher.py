@@ -32,7 +32,9 @@ from registry.lifecycle.publish.withdraw import withdraw_batch
 from registry.lifecycle.recall import HANDLES_AT_ONCE, recall_uploads
 from registry.lifecycle.recall_orders import approved_recalls, recall_done
 from registry.lifecycle.retire import RetiredCollecting, RetiredIssuing, retire_collecting, retire_issuing
-from registry.models import HealthAuthority, LogShard, forget_journal, open_database, transaction
+from registry.lifecycle.statistics import days_without_uploads, keep_figures, release_claims
+from registry.lifecycle.upload_figures import release_uploads, upload_figures
+from registry.models import Authority, HealthAuthority, LogShard, forget_journal, open_database, transaction
 from registry.models.feed import feeds
 from registry.models.shelf import region_sets, regions_of_set
 from registry.protocol.activity import ActKind
@@ -141,6 +143,30 @@ class Publisher:
         phone's call. A crash leaves it to the next time."""
         with Session(self.issuing_engine) as session, transaction(session):
             tell_claims(session, self.clock())
+
+    def release_figures(self) -> None:
+        """Make figures of the days that are over, once, and destroy their counts; and let the issuing half
+        have those of uploads, which say of nobody whether they uploaded. A crash leaves the counts, or
+        figures that stay as they are."""
+        now = self.clock()
+        with Session(self.issuing_engine) as session, transaction(session):
+            release_claims(session, now)
+            missing = {
+                authority_id: days_without_uploads(session, authority_id, now)
+                for authority_id in session.scalars(select(Authority.id))
+            }
+        with self.new_session() as session, transaction(session):
+            release_uploads(session, now)
+            found = {
+                authority_id: upload_figures(session, authority_id, days[0], days[-1])
+                for authority_id, days in missing.items()
+                if days
+            }
+        with Session(self.issuing_engine) as session, transaction(session):
+            for authority_id, by_day in found.items():
+                for day, tables in by_day.items():
+                    for name, cells in tables.items():
+                        keep_figures(session, authority_id, day, name, cells)
 
     def _carry_out_recalls(self) -> list[tuple[str, list[bytes]]]:
         """Take back what approved orders lead to; (id, handles) of each. A crash leaves them approved."""

@@ -40,6 +40,7 @@ AUDIENCE = "org.example.registry"
 LOOKUP_KEY = bytes(range(32))
 DEVICE_KEY = "device-key-of-the-test"
 ADMIN_KEY = "admin-key-of-the-test"
+STATS_KEY = "stats-key-of-the-test"
 REGIONS = ["XA", "XB"]
 RING = RevisionKeyRing("r1", {"r1": b"\x07" * 32})
 RECALL_KEY = X25519PrivateKey.from_private_bytes(b"\x21" * 32)
@@ -85,7 +86,7 @@ def found_issuing(session: Session, signer: MadeSigner) -> Authority:
                 not_after=FAR,
             )
         )
-        for kind, key in (("device", DEVICE_KEY), ("admin", ADMIN_KEY)):
+        for kind, key in (("device", DEVICE_KEY), ("admin", ADMIN_KEY), ("stats", STATS_KEY)):
             key_hash = hash_api_key(LOOKUP_KEY, key)
             session.add(ApiKey(key_hash=key_hash, authority_id=AUTHORITY, kind=kind, preview=key[:4]))
     return authority

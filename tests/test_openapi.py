@@ -41,6 +41,7 @@ from tests.authority import (
     LOOKUP_KEY,
     RECALL_KEY,
     RING,
+    STATS_KEY,
     MadeSigner,
     found_collecting,
     found_issuing,
@@ -165,7 +166,7 @@ def test_every_route_of_the_device_applications_is_described(
 
 
 def _of(rule: Rule) -> set[tuple[str, str]]:
-    path = rule.rule.replace("<authority_id>", "{authority}")
+    path = re.sub("<([a-z_]+)>", r"{\1}", rule.rule.replace("<authority_id>", "<authority>"))
     return {(path, method) for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}}
 
 
@@ -198,7 +199,7 @@ def test_every_public_file_answers_as_described(world: World) -> None:
 
 
 def _pattern(path: str) -> re.Pattern[str]:
-    parts = re.split(r"\{[a-z0-9]+\}", path)
+    parts = re.split(r"\{[a-z0-9_]+\}", path)
     return re.compile("[^/]+?".join(map(re.escape, parts)))
 
 
@@ -211,6 +212,12 @@ def test_random_calls_meet_no_fault_and_no_undocumented_answer(registry: App) ->
     share = -(-EXAMPLES // open_runs)
     made = sum(_attack(operation, mode, share) for operation, mode in runs)
     assert made >= EXAMPLES
+
+
+def _key_for(path: str) -> str:
+    if path.startswith("/api/stats/"):
+        return STATS_KEY
+    return ADMIN_KEY if path in ADMIN_PATHS else DEVICE_KEY
 
 
 def _modes(operation: APIOperation[Any, Any, Any, Any]) -> tuple[GenerationMode, ...]:
@@ -241,7 +248,7 @@ def _attack(operation: APIOperation[Any, Any, Any, Any], mode: GenerationMode, c
     def attempt(case: schemathesis.Case) -> None:
         nonlocal made
         made += 1
-        case.headers["X-API-Key"] = ADMIN_KEY if operation.path in ADMIN_PATHS else DEVICE_KEY
+        case.headers["X-API-Key"] = _key_for(operation.path)
         if isinstance(case.body, dict) and case.body.get("healthAuthorityID"):
             case.body["healthAuthorityID"] = AUTHORITY
         response = case.call()

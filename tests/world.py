@@ -18,7 +18,7 @@ from sqlalchemy import make_url, select
 from sqlalchemy.orm import Session
 from werkzeug.test import Client
 
-from registry.app import embedded, publisher
+from registry.app import Publisher, embedded, publisher
 from registry.cli.first_run import prepare
 from registry.config import read_settings
 from registry.lifecycle.publish import PublishOutcome
@@ -97,7 +97,11 @@ class World:
 
     def publish(self) -> PublishOutcome:
         """One run of the publisher."""
-        return publisher(self.settings, self.clock).publish()
+        return self.publisher().publish()
+
+    def publisher(self) -> Publisher:
+        """The publishing process."""
+        return publisher(self.settings, self.clock)
 
     def next_window(self) -> PublishOutcome:
         """Let the present window end, and publish."""

@@ -99,6 +99,8 @@ def _tell_claims(worker: Publisher) -> None:
     # Apart from publishing, like retiring: officials are told whatever holds publishing up.
     with _told("used codes not told"):
         worker.tell_claims()
+    with _told("figures not made"):
+        worker.release_figures()
 
 
 def _measure(worker: Publisher) -> None:

@@ -14,18 +14,20 @@ from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema
 
-from registry.faces.device import schemas
+from registry.faces.device import schemas, statistics_schemas
 
 JSON = "application/json"
 FHIR_JSON = "application/fhir+json"
 NOTE = "text/plain; charset=utf-8"
 BYTES = "application/octet-stream"
+CSV = "text/csv; charset=utf-8"
 CONTRACT_VERSION = "1.0"
 """Of the addresses and bodies described here, not of the software."""
 
 MEANINGS = {
     400: "Refused; the code says why.",
-    401: "The API key is missing, unknown, disabled or of another type; or, with a code, the caller may not.",
+    401: "The API key or token is missing, unknown, over or of another type; or, with a code, the caller "
+    "may not.",
     404: "There is no such thing.",
     405: "Another method is needed; `Allow` names it.",
     409: "`uuid_already_exists`.",
@@ -59,7 +61,7 @@ def build() -> dict[str, Any]:
         servers=[{"url": "/"}],
         plugins=[MarshmallowPlugin()],
     )
-    for kind in ("device", "admin"):
+    for kind in ("device", "admin", "stats"):
         scheme = {
             "type": "apiKey",
             "in": "header",
@@ -67,9 +69,18 @@ def build() -> dict[str, Any]:
             "description": f"An API key of type {kind}.",
         }
         spec.components.security_scheme(f"{kind}Key", scheme)
+    token = {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "ES256 under a live certificate key of the authority (`kid`); `iss` its issuer, "
+        "`aud` `keyserver`, `exp` within a day.",
+    }
+    spec.components.security_scheme("authorityToken", token)
     _add_phone_paths(spec)
     _add_issuer_paths(spec)
     _add_fhir_path(spec)
+    _add_statistics(spec)
     _add_public_paths(spec)
     # Through JSON: the library's ordered dictionaries become plain ones, whose order YAML keeps.
     document: dict[str, Any] = json.loads(json.dumps(spec.to_dict()))
@@ -121,6 +132,15 @@ def _add_phone_paths(spec: APISpec) -> None:
         "Take back every key that the revision token names: at once, and for good",
         (schemas.WithdrawRequest, schemas.WithdrawAnswer, schemas.PublishError),
         (400, 405, 413, 415, 500),
+    )
+
+    _post(
+        spec,
+        "/v1/stats",
+        "Figures of uploads, for the authority that signed the token",
+        (schemas.StatsRequest, statistics_schemas.StatsAnswer, schemas.PublishError),
+        (400, 401, 405, 413, 415, 500),
+        key="authority",
     )
 
 
@@ -194,6 +214,38 @@ def _add_fhir_path(spec: APISpec) -> None:
         "responses": answers,
     }
     spec.path("/api/fhir", operations={"post": operation})
+
+
+def _add_statistics(spec: APISpec) -> None:
+    refused = {str(status): _content(MEANINGS[status], JSON, schemas.ApiError) for status in (401, 405)}
+    unknown = {"404": _content(MEANINGS[404], JSON, schemas.ApiError)}
+    text = {"type": "string"}
+    user = _parameter("user_id", "An official's id.", text)
+    key = _parameter("key_id", "An API key's keyed hash, in hex.", text)
+    for path, summary, data, named in (
+        ("realm", "Codes by the day", statistics_schemas.CodeStatistics, []),
+        ("realm/key-server", "Uploads by the day", statistics_schemas.UploadStatistics, []),
+        ("realm/composite", "Codes and uploads by the day", statistics_schemas.CompositeStatistics, []),
+        ("realm/users", "Codes that officials issued, by the day", statistics_schemas.IssuerStatistics, []),
+        (
+            "realm/users/{user_id}",
+            "Codes that one official issued",
+            statistics_schemas.IssuedStatistics,
+            [user],
+        ),
+        (
+            "realm/api-keys/{key_id}",
+            "Codes that one API key issued",
+            statistics_schemas.IssuedStatistics,
+            [key],
+        ),
+        ("realm/external-issuers", "Codes by external issuer", statistics_schemas.IssuerStatistics, []),
+        ("realm/sms-errors", "Messages that gateways refused", statistics_schemas.SmsErrorStatistics, []),
+    ):
+        table = _content("A row a day, or a row for each issuer and day.", CSV)
+        for form, found in (("json", _content("The newest day first.", JSON, data)), ("csv", table)):
+            responses = {"200": found, **refused, **(unknown if named else {})}
+            _get(spec, f"/api/stats/{path}.{form}", summary, "device", responses, named, key="stats")
 
 
 def _add_public_paths(spec: APISpec) -> None:
@@ -321,7 +373,7 @@ def _post(
         "summary": summary,
         "operationId": path.rsplit("/", 1)[-1],
         "tags": ["device"],
-        "security": [{f"{key}Key": []}] if key else [],
+        "security": [{"authorityToken" if key == "authority" else f"{key}Key": []}] if key else [],
         "parameters": [chaff] if key != "admin" else [],
         "requestBody": {"required": True, "content": {JSON: {"schema": asked}}},
         "responses": {"200": _content("Granted.", JSON, answered)},
@@ -341,11 +393,13 @@ def _get(
     tag: str,
     responses: Mapping[str, Any],
     parameters: Iterable[Mapping[str, Any]] = (),
+    *,
+    key: str | None = None,
 ) -> None:
     operation = {
         "summary": summary,
         "tags": [tag],
-        "security": [],
+        "security": [{f"{key}Key": []}] if key else [],
         "parameters": list(parameters),
         "responses": dict(responses),
     }

@@ -32,6 +32,7 @@ from registry.lifecycle.replay import (
     issued_answers,
     keep_answer,
 )
+from registry.lifecycle.statistics import count_certified, count_redeemed
 from registry.models import Authority, Authorization, VerificationCode, VerificationToken
 from registry.protocol.certificate import (
     CertificateSigner,
@@ -125,6 +126,13 @@ def verify_code(
     row.claimed, row.test_date, row.onset_date = True, None, None
     if repeatable and claim_answer(session, shelf, name):
         keep_answer(session, shelf, name, key, _write_answer(verified))
+    count_redeemed(
+        session,
+        authority_id,
+        expires_at=row.expires_at,
+        life_seconds=policy.code_life_seconds,
+        now=now,
+    )
     count_one(session, CountKind.REDEEMED, now)
     return verified
 
@@ -198,6 +206,7 @@ def certify(
             row.attestation, row.recall_handle = None, None
             claim_answer(session, shelf, name)
             keep_answer(session, shelf, name, key, encoded.encode("ascii"))
+            count_certified(session, authority.id, now)
             count_one(session, CountKind.CERTIFIED, now)
             return encoded
         # The twin of this very request may have committed while this one waited for the token's lock.

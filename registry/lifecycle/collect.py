@@ -8,7 +8,7 @@ or to its receipt.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,12 +29,15 @@ from registry.lifecycle.replay import (
 )
 from registry.lifecycle.revise import RevisionTokenReading, next_revision_token, revise_stored_keys
 from registry.lifecycle.shelves import new_mark, open_shelves, release_of
+from registry.lifecycle.statistics import OLDEST_DAYS, ONSET_DAYS
+from registry.lifecycle.upload_figures import days_before
 from registry.lifecycle.upload_rules import (
     CollectionPolicy,
     KeyFindings,
     Upload,
     UploadedKey,
     check_together,
+    given_onset,
     judge_keys,
     onset_of,
 )
@@ -174,6 +177,8 @@ def _collect_at_once(
         name=name,
         sealed=seal(name, key, _write_answer(collected)),
         expires=collected_answers(now).expires,
+        onset_days=_onset_days(upload, certificate, policy, now),
+        oldest_days=_oldest_days(findings.accepted, now),
         recalled_mark=recalled_mark(certificate.recall_handle or b""),
         commitment=commitment(receipt),
         receipt=receipt,
@@ -283,7 +288,13 @@ def _store(
     inserted = frozenset(insert_unknown_keys(session, rows))
     if inserted:  # 8
         used = {release_of(key, interval_at(now)) for key in stored if key.key_data in inserted}
-        _store_receipt(session, upload, certificate, regions, [shelves[at] for at in sorted(used) if shelves])
+        leaving = [shelves[at] for at in sorted(used) if shelves]
+        mark = {
+            "health_authority_id": authority.id,
+            "onset_days": _onset_days(upload, certificate, policy, now),
+            "oldest_days": _oldest_days(stored, now),
+        }
+        _store_receipt(session, upload, certificate, regions, leaving, mark)
     revise_stored_keys(session, [key for key in findings.accepted if key.key_data not in inserted], reading)
     return _answer(reading, findings, len(inserted), policy, revision_keys, now)
 
@@ -315,6 +326,17 @@ def _shelves_for(
     return open_shelves(session, region_set_of(regions), {release_of(key, present) for key in keys})
 
 
+def _onset_days(
+    upload: Upload, certificate: VerificationCertificate, policy: CollectionPolicy, now: float
+) -> int | None:
+    given = given_onset(upload, certificate, policy, now)
+    return None if given is None else days_before(given, now, ONSET_DAYS)
+
+
+def _oldest_days(keys: Sequence[TemporaryExposureKey], now: float) -> int:
+    return days_before(min(key.rolling_start_interval_number for key in keys), now, OLDEST_DAYS)
+
+
 def _row(
     key: TemporaryExposureKey, authority: Authority, traveler: bool, tag: bytes, shelf_id: int | None
 ) -> dict[str, Any]:
@@ -340,8 +362,12 @@ def _store_receipt(
     certificate: VerificationCertificate,
     regions: Sequence[str],
     shelf_ids: Sequence[int],
+    mark: Mapping[str, object],
 ) -> None:
-    """The receipt, on the shelf that leaves first, and a mark of one more upload on each of the shelves."""
+    """The receipt, on the shelf that leaves first, and a mark of one more upload on each of the shelves.
+
+    What `mark` says for the day's figures stands on the first one's alone, so that the upload counts once.
+    """
     if not shelf_ids:
         return
     content = _receipt(upload, certificate)
@@ -352,7 +378,11 @@ def _store_receipt(
         "shelf_id": shelf_ids[0],
     }
     insert_new(session, Receipt, [row], Receipt.commitment)
-    marks = [{"shelf_id": shelf_id, "mark": new_mark()} for shelf_id in shelf_ids]
+    blank = {**mark, "onset_days": None, "oldest_days": None}
+    marks = [
+        {"shelf_id": shelf_id, "mark": new_mark(), **(blank if place else mark)}
+        for place, shelf_id in enumerate(shelf_ids)
+    ]
     insert_new(session, ShelfUpload, marks, ShelfUpload.shelf_id)
 
 

@@ -53,8 +53,11 @@ from registry.models import (
     RecalledUpload,
     RecallOrder,
     RegionIndex,
+    ReleasedFigures,
     SignInLink,
+    SmsErrorCount,
     SurgeRequest,
+    UploadFigures,
     VerificationCode,
     VerificationToken,
     WithdrawalLetter,
@@ -97,6 +100,7 @@ class RetiredIssuing:
     bulk_jobs: int
     self_reports: int
     wrong_code_counts: int
+    figures: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +115,15 @@ class RetiredCollecting:
     answers: int = 0
     chaff: int = 0
     recall_marks: int = 0
+    figures: int = 0
 
 
 def retire_issuing(session: Session, now: float) -> RetiredIssuing:
     """Codes 48 h after they expired, and how many wrong ones an hour had as long after it; what lies at hand,
     tokens, answers, links and sessions at once; after a year what officials stated and did, orders to recall
-    and requests for more codes among it, the anchors of it, and the counts; sealed handles and letters of
-    withdrawal after `RECALL_DAYS`, what quotas go by after `HISTORY_DAYS`, jobs from files after their week;
-    who reported themselves, once the day is over.
+    and requests for more codes among it, the anchors of it, the counts and figures; sealed handles and
+    letters of withdrawal after `RECALL_DAYS`, what quotas go by after `HISTORY_DAYS`, jobs from files after
+    their week; who reported themselves, once the day is over.
 
     The caller commits.
     """
@@ -159,6 +164,8 @@ def retire_issuing(session: Session, now: float) -> RetiredIssuing:
         bulk_jobs=retire_jobs(session, now),
         surges=delete_rows(session, delete(SurgeRequest).where(SurgeRequest.day <= last_day)),
         self_reports=forget_self_reports(session, now),
+        figures=delete_rows(session, delete(ReleasedFigures).where(ReleasedFigures.day <= last_day))
+        + delete_rows(session, delete(SmsErrorCount).where(SmsErrorCount.day <= last_day)),
     )
 
 
@@ -226,6 +233,10 @@ def retire_collecting(
                 delete(CollectedAnswer).where(CollectedAnswer.expires_at_interval <= interval_at(now)),
             )
             chaff = delete_rows(session, delete(CollectingChaff))
+            figures = delete_rows(
+                session,
+                delete(UploadFigures).where(UploadFigures.day <= utc_date(now) - timedelta(days=ACT_DAYS)),
+            )
             marks = delete_rows(
                 session, delete(RecalledUpload).where(RecalledUpload.expires_at_interval <= interval_at(now))
             )
@@ -259,6 +270,7 @@ def retire_collecting(
                 answers=answers,
                 chaff=chaff,
                 recall_marks=marks,
+                figures=figures,
             )
         )
 

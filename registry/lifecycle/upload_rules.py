@@ -84,7 +84,15 @@ class KeyFindings:
 def onset_of(
     upload: Upload, certificate: VerificationCertificate, policy: CollectionPolicy, now: float
 ) -> int:
-    """Interval of the onset of symptoms: the phone's, else the authority's, else an assumed one.
+    """Interval of the onset of symptoms: the phone's, else the authority's, else an assumed one."""
+    given = given_onset(upload, certificate, policy, now)
+    return interval_at(now) - policy.assumed_onset_days * INTERVALS_PER_DAY if given is None else given
+
+
+def given_onset(
+    upload: Upload, certificate: VerificationCertificate, policy: CollectionPolicy, now: float
+) -> int | None:
+    """Interval of the onset of symptoms, as the phone says, else as the authority does.
 
     One that is not within [UTC midnight 28 days ago, now) counts as not given.
     """
@@ -93,7 +101,7 @@ def onset_of(
     for claimed in (upload.symptom_onset_interval, certificate.symptom_onset_interval):
         if claimed is not None and oldest <= claimed < present:
             return claimed
-    return present - policy.assumed_onset_days * INTERVALS_PER_DAY
+    return None
 
 
 def judge_keys(

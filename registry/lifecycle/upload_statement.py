@@ -61,9 +61,10 @@ WITH shelves AS MATERIALIZED (
     FROM claimed
     ON CONFLICT DO NOTHING
 ), marks AS (
-    INSERT INTO shelf_upload (shelf_id, mark)
-    SELECT shelves.id, mark
-    FROM claimed, unnest(%(releases)s::integer[], %(marks)s::bytea[]) AS marked (releasable_at, mark)
+    INSERT INTO shelf_upload (shelf_id, mark, health_authority_id, onset_days, oldest_days)
+    SELECT shelves.id, mark, %(registered_id)s, onset, oldest
+    FROM claimed, unnest(%(releases)s::integer[], %(marks)s::bytea[], %(onset_of_marks)s::integer[],
+            %(oldest_of_marks)s::integer[]) AS marked (releasable_at, mark, onset, oldest)
         JOIN shelves USING (releasable_at)
 )
 SELECT CASE
@@ -89,6 +90,9 @@ class OrdinaryUpload:
     sealed: bytes
     expires: int
     """The answer, for the day in which it may be asked for again (`registry.lifecycle.replay`)."""
+    onset_days: int | None
+    oldest_days: int
+    """For the day's figures (`ShelfUpload`)."""
     recalled_mark: bytes
     commitment: bytes
     receipt: bytes
@@ -125,6 +129,9 @@ def store_at_once(
         "receipt": upload.receipt,
         "releases": _numbers(shelves),
         "marks": _bytes(new_mark() for _ in shelves),
+        # On the shelf that leaves first, and on no other, so that the upload counts once.
+        "onset_of_marks": _numbers([upload.onset_days, *[None] * (len(shelves) - 1)]),
+        "oldest_of_marks": _numbers([upload.oldest_days, *[None] * (len(shelves) - 1)]),
         "key_data": _bytes(key.key_data for key, _tag in keys),
         "starts": _numbers(key.rolling_start_interval_number for key, _tag in keys),
         "periods": _numbers(key.rolling_period for key, _tag in keys),

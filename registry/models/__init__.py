@@ -50,16 +50,24 @@ from registry.models.sessions import (
 )
 from registry.models.shelf import BatchShelf, Shelf, ShelfUpload
 from registry.models.sms_template import SmsTemplate
+from registry.models.statistics import (
+    ClaimCount,
+    ReleasedFigures,
+    SmsErrorCount,
+    UploadCount,
+    UploadFigures,
+)
 
 __all__ = [
     "ActivityAnchor", "ActivityChain", "ActivityEvent", "ApiKey", "Authority", "Authorization", "Batch",
-    "BatchShelf", "BatchState", "BulkJob", "BulkRow", "CertificateKey", "ClaimsTold", "CodeAtHand",
-    "CollectedAnswer", "CollectingBase", "CollectingChaff", "DayFile", "DiagnosisKey", "ExportFile",
-    "ExportSigningKey", "HealthAuthority", "HealthAuthorityKey", "IssuedAnswer", "IssuingBase",
-    "IssuingChaff", "IssuingCount", "IssuingQuota", "KeyRevision", "Lease", "LogEntry", "LogKey",
-    "LogShard", "Official", "PortalSession", "QuotaUse", "RecallOrder", "RecalledUpload", "Receipt",
-    "RegionFeed", "RegionIndex", "SelfReportDay", "SelfReportNumber", "Shelf", "ShelfUpload", "SignInLink",
-    "SmsTemplate", "SurgeRequest", "TrustFile", "VerificationCode", "VerificationToken", "Withdrawal",
-    "WithdrawalLetter", "WitnessState", "WrongCodeCount", "committing_each", "forget_journal", "make_days",
-    "open_database", "prepare_engine", "transaction",
+    "BatchShelf", "BatchState", "BulkJob", "BulkRow", "CertificateKey", "ClaimCount", "ClaimsTold",
+    "CodeAtHand", "CollectedAnswer", "CollectingBase", "CollectingChaff", "DayFile", "DiagnosisKey",
+    "ExportFile", "ExportSigningKey", "HealthAuthority", "HealthAuthorityKey", "IssuedAnswer",
+    "IssuingBase", "IssuingChaff", "IssuingCount", "IssuingQuota", "KeyRevision", "Lease", "LogEntry",
+    "LogKey", "LogShard", "Official", "PortalSession", "QuotaUse", "RecallOrder", "RecalledUpload",
+    "Receipt", "RegionFeed", "RegionIndex", "ReleasedFigures", "SelfReportDay", "SelfReportNumber", "Shelf",
+    "ShelfUpload", "SignInLink", "SmsErrorCount", "SmsTemplate", "SurgeRequest", "TrustFile", "UploadCount",
+    "UploadFigures", "VerificationCode", "VerificationToken", "Withdrawal", "WithdrawalLetter",
+    "WitnessState", "WrongCodeCount", "committing_each", "forget_journal", "make_days", "open_database",
+    "prepare_engine", "transaction",
 ]  # fmt: skip

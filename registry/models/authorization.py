@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from sqlalchemy import BigInteger, Date, ForeignKey, LargeBinary, String, false
+from sqlalchemy import BigInteger, Date, ForeignKey, Index, LargeBinary, String, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.models.bases import IN_KEY_ORDER, IssuingBase
@@ -15,7 +15,11 @@ class Authorization(IssuingBase):
     """
 
     __tablename__ = "authorization"
-    __table_args__ = IN_KEY_ORDER
+    __table_args__ = (
+        # Statements are counted by the day.
+        Index("ix_authorization_authority_id_stated_on", "authority_id", "stated_on"),
+        IN_KEY_ORDER,
+    )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     authority_id: Mapped[str] = mapped_column(ForeignKey("authority.id"))

@@ -67,7 +67,7 @@ class BatchShelf(CollectingBase):
 
 
 class ShelfUpload(CollectingBase):
-    """That an upload put keys on a shelf, and not which: counted for the floor, gone when it leaves."""
+    """That an upload put keys on a shelf, and not which: counted for floor and day, gone when it leaves."""
 
     __tablename__ = "shelf_upload"
     __table_args__ = IN_KEY_ORDER
@@ -77,6 +77,13 @@ class ShelfUpload(CollectingBase):
     )
     mark: Mapped[bytes] = mapped_column(LargeBinary(16), primary_key=True)
     """Random: no two shelves' rows of one upload can be told to be its."""
+    health_authority_id: Mapped[str | None] = mapped_column(String(64))
+    """Whose certificate it came with. Counted, like the next two, when the shelf leaves."""
+    onset_days: Mapped[int | None]
+    """From the onset of symptoms to the upload, 29 at the most; none if nobody said."""
+    oldest_days: Mapped[int | None]
+    """From its oldest key to the upload, 15 at the most. None but on the shelf that leaves first: so each
+    upload counts once."""
 
 
 def region_set_of(regions: Collection[str]) -> str:

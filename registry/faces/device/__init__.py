@@ -19,6 +19,8 @@ from registry.faces.device.pace import EvenPace
 from registry.faces.device.phones import PhoneViews
 from registry.faces.device.self_reports import SelfReportViews
 from registry.faces.device.settings import CollectingFace, IssuingFace
+from registry.faces.device.statistics import StatisticsViews
+from registry.faces.device.upload_statistics import UploadStatisticsViews
 from registry.faces.device.uploads import UploadViews
 from registry.faces.device.withdrawals import WithdrawalViews
 from registry.models import Authority, CertificateKey
@@ -27,13 +29,15 @@ from registry.protocol.certificate import jwk_of
 __all__ = ["CollectingFace", "IssuingFace", "create_collecting_app", "create_issuing_app"]
 
 _API_CODES = {400: "", 401: "", 404: "", 405: "", 413: RefusalCode.UNPARSABLE_REQUEST.value, 429: ""}
-_UPLOAD_CODES = dict.fromkeys((400, 404, 405, 413, 415), RefusalCode.BAD_REQUEST.value)
+_UPLOAD_CODES = {
+    **dict.fromkeys((400, 404, 405, 413, 415), RefusalCode.BAD_REQUEST.value),
+    401: "unauthorized",
+}
 
 
 def create_issuing_app(face: IssuingFace) -> Flask:
-    """POST /api/verify, certificate, user-report, issue, batch-issue, checkcodestatus, expirecode, fhir;
-    GET /jwks/{authority};
-    probes."""
+    """POST /api/verify, certificate, user-report, issue, batch-issue, checkcodestatus, expirecode, fhir; GET
+    /api/stats/…, /jwks/{authority}; probes."""
     app = DeviceApplication("issuing", face.database_url, shape=_api_error, code_by_status=_API_CODES)
     phones, issuers, self_reports = PhoneViews(face), IssuerViews(face), SelfReportViews(face)
     for path, view in (
@@ -47,18 +51,20 @@ def create_issuing_app(face: IssuingFace) -> Flask:
         ("/api/fhir", LabResultViews(face).fhir),
     ):
         app.add_url_rule(path, view.__name__, view, methods=["POST"])
+    StatisticsViews(face).register(app)
     app.add_url_rule("/jwks/<authority_id>", "jwks", partial(_jwks, face), methods=["GET"])
     _keep_pace(app, face)
     return app
 
 
 def create_collecting_app(face: CollectingFace) -> Flask:
-    """POST /v1/publish and /v1/withdraw, and probes."""
+    """POST /v1/publish, withdraw and stats, and probes."""
     app = DeviceApplication(
         "collecting", face.database_url, shape=_upload_error, code_by_status=_UPLOAD_CODES
     )
     app.add_url_rule("/v1/publish", "publish", UploadViews(face).publish, methods=["POST"])
     app.add_url_rule("/v1/withdraw", "withdraw", WithdrawalViews(face).withdraw, methods=["POST"])
+    app.add_url_rule("/v1/stats", "stats", UploadStatisticsViews(face).stats, methods=["POST"])
     app.after_request(_name_version)
     _keep_pace(app, face)
     return app

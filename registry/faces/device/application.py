@@ -24,7 +24,7 @@ log = logging.getLogger("registry.faces.device")
 ErrorShape = Callable[[str, str], Mapping[str, object]]
 """(message, code) → members of the error body."""
 
-UNPADDED = ("/healthz", "/readyz", "/jwks/")
+UNPADDED = ("/healthz", "/readyz", "/jwks/", "/api/stats/")
 """Paths that no phone's secret depends on: neither padded nor held."""
 
 

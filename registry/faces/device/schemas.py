@@ -345,6 +345,12 @@ class PublishError(Schema):
     padding = _padding_out()
 
 
+class StatsRequest(RequestSchema):
+    """Nothing but padding: who asks stands in the token."""
+
+    padding = _padding_in()
+
+
 class ApiError(Schema):
     """Why it was refused. Switch on `errorCode`; `error_code` is its older twin."""
 

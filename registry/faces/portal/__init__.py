@@ -26,6 +26,7 @@ from registry.faces.portal import (
     sign_in,
     sms,
     sms_texts,
+    statistics,
 )
 from registry.faces.portal.mistakes import show_mistakes_as_pages
 from registry.faces.portal.sections import show_sections
@@ -59,6 +60,7 @@ def create_portal_app(face: PortalFace) -> Flask:
         sign_in,
         sms,
         sms_texts,
+        statistics,
     ):
         app.register_blueprint(part.pages)
 

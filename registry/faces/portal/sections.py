@@ -29,6 +29,7 @@ SECTIONS = (
     Section("sms_texts.overview", lazy("Texts of SMS"), frozenset({Permission.SETTINGS})),
     Section("officials.overview", lazy("Officials"), frozenset({Permission.OFFICIALS})),
     Section("keys.overview", lazy("Keys"), frozenset({Permission.KEYS})),
+    Section("statistics.overview", lazy("Statistics"), frozenset({Permission.STATISTICS})),
 )
 
 

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from registry.lifecycle.publish.decoys import add_decoys, group_revisions, revise_decoys
 from registry.lifecycle.publish.policy import PublicationPolicy
 from registry.lifecycle.shelves import NOW
+from registry.lifecycle.upload_figures import count_leaving
 from registry.models import Batch, BatchShelf, BatchState, DiagnosisKey, Receipt, Shelf, ShelfUpload
 from registry.models.batch import newest_batch
 from registry.models.diagnosis_key import newest_key_end
@@ -75,6 +76,8 @@ def seal_windows(session: Session, regions: Collection[str], *, policy: Publicat
             BatchShelf(batch_id=batches[region].id, shelf_id=shelf_id)
             for region in sorted(regions_of_set(region_set))
         )
+    # The marks are what is counted, and decoy users leave none.
+    count_leaving(session, list(shelves), window_end)
     session.execute(delete(ShelfUpload).where(ShelfUpload.shelf_id.in_(shelves)))
     session.flush()
     for region, batch in batches.items():

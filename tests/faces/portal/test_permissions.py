@@ -24,6 +24,7 @@ PLACES = {
     "/portal/settings/texts/": frozenset({Permission.SETTINGS}),
     "/portal/officials/": frozenset({Permission.OFFICIALS}),
     "/portal/keys/": frozenset({Permission.KEYS}),
+    "/portal/statistics/": frozenset({Permission.STATISTICS}),
 }
 
 
