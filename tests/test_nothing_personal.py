@@ -1,14 +1,17 @@
 """Nothing that names a person or a phone is left anywhere: a full run is searched for what was planted.
 
-Planted: a telephone number in a lab's request and its messages, the address that the phones call from (a
-loopback address of its own, so that it is really theirs), their user agent, an official's user agent, a query
-string. Searched: every file of the data folder (databases, their journals, keys, public files), the log, the
-metrics, and in PostgreSQL every column of every table.
+Planted: a telephone number in a lab's messages and in requests for an SMS, which gateways accept, refuse, quote
+and drop, and in a person's own report; the address that the phones call from (a loopback address of its own, so
+that it is really theirs), their user agent, an official's user agent, a query string. Searched: every file of the
+data folder (databases, their journals, keys, public files), the log, the metrics, and in PostgreSQL every column
+of every table.
 """
 
 import base64
 import http.client
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +20,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import MetaData, create_engine, select
 
+from registry.signing.key_file import create_private
 from tests.app_of_old import AppOfOld, fresh_keys
+from tests.delivery.gateway import SuiteGateway, suite_gateway
 from tests.running import Running, free_port
 
 PHONE_NUMBER = "+8613800138000"
@@ -25,7 +30,8 @@ ADDRESS = "127.77.66.55"
 USER_AGENT = "PlantedPhone/7.5 (serial 4711-0815)"
 QUERY = "planted-query-9931"
 FHIR = {"Content-Type": "application/fhir+json"}
-PLANTED = (PHONE_NUMBER, PHONE_NUMBER[1:], ADDRESS, "PlantedPhone", "4711-0815", QUERY)
+SPELLINGS = ("13800138000", "138 0013 8000", "138-0013-8000", "%2B86", "8613800138", "138001")
+PLANTED = (PHONE_NUMBER, *SPELLINGS, ADDRESS, "PlantedPhone", "4711-0815", QUERY)
 
 
 @dataclass
@@ -49,9 +55,19 @@ class PlantedCaller:
 
 
 @pytest.fixture
-def registry(tmp_path: Path, empty_database: Callable[[str], str]) -> Iterator[Running]:
+def gateway() -> Iterator[SuiteGateway]:
+    with suite_gateway() as there:
+        yield there
+
+
+@pytest.fixture
+def registry(
+    tmp_path: Path, empty_database: Callable[[str], str], gateway: SuiteGateway
+) -> Iterator[Running]:
+    create_private(tmp_path / "gateways.toml", gateway.toml().encode())
     running = Running(
         tmp_path / "var",
+        REGISTRY_SMS_GATEWAYS_FILE=str(tmp_path / "gateways.toml"),
         REGISTRY_ISSUING_DATABASE_URL=empty_database("issuing"),
         REGISTRY_COLLECTING_DATABASE_URL=empty_database("collecting"),
         REGISTRY_WINDOW_SECONDS="1",
@@ -63,8 +79,9 @@ def registry(tmp_path: Path, empty_database: Callable[[str], str]) -> Iterator[R
         running.stop()
 
 
-def test_nothing_planted_is_found_anywhere_after_a_full_run(registry: Running) -> None:
+def test_nothing_planted_is_found_anywhere_after_a_full_run(registry: Running, gateway: SuiteGateway) -> None:
     live_a_day(registry)
+    send_sms(registry, gateway)
     metrics = metrics_of(registry)
     registry.stop()
     places = {"metrics": metrics, "log": registry.log_path.read_bytes()}
@@ -128,6 +145,44 @@ def lab_message() -> bytes:
         "note": [{"text": PHONE_NUMBER}],
     }
     return json.dumps(message).encode()
+
+
+def send_sms(registry: Running, gateway: SuiteGateway) -> None:
+    """By SMS, in several spellings, through a gateway in every mood; and a person's own report."""
+    first_run = registry.first_run
+    app = AppOfOld(
+        PlantedCaller(registry.port), first_run["device_api_key"], first_run["health_authority_id"]
+    )
+    told = subprocess.run(  # our own command
+        [sys.executable, "-m", "registry.cli", "authority", "self-report", "--on"],
+        env=registry.environment,
+        check=True,
+        capture_output=True,
+    )
+    assert b"on" in told.stdout
+    statement = {"testType": "confirmed", "symptomDate": days_ago(2)}
+    spellings = (PHONE_NUMBER, "+86 138 0013 8000", " +86 138-0013-8000 ", "+86-13800138000", PHONE_NUMBER)
+    for behaviour, phone in zip((200, "echo", 500, "die", "hang"), spellings, strict=True):
+        gateway.behaviour = behaviour
+        sent = app.post("/api/issue", {**statement, "phone": phone}, first_run["admin_api_key"])
+        assert (sent.status == 200) is (behaviour == 200), sent.body
+        assert not any(spelling in str(sent.body) for spelling in SPELLINGS)
+    label = {"phone": PHONE_NUMBER, "smsTemplateLabel": "none"}
+    assert app.post("/api/issue", {**statement, **label}, first_run["admin_api_key"]).status == 400
+    gateway.behaviour = "echo"
+    nonce = base64.b64encode(bytes(256)).decode()
+    own = {"phone": PHONE_NUMBER, "nonce": nonce, "symptomDate": days_ago(2)}
+    assert app.post("/api/user-report", own, first_run["device_api_key"]).status == 200
+    registry.wait_until(lambda: len(gateway.asked) == 6)
+    gateway.behaviour = 200
+    registry.wait_until(
+        lambda: (
+            app.post("/api/user-report", own, first_run["device_api_key"]).status == 200
+            and len(gateway.asked) == 7
+        )
+    )
+    assert {asked.path for asked in gateway.asked} == {"/send"}
+    assert {asked.json()["to"] for asked in gateway.asked} == {PHONE_NUMBER}
 
 
 def metrics_of(registry: Running) -> bytes:

@@ -19,6 +19,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 from werkzeug.serving import make_server
 
+from registry.delivery.messages import SmsMaker
 from registry.faces.portal import PortalFace, create_portal_app
 from registry.lifecycle.authorize import IssuingPolicy
 from registry.models import (
@@ -30,7 +31,12 @@ from registry.models import (
     open_database,
     transaction,
 )
-from registry.models.official import new_sign_in_link
+from registry.models.official import (
+    USUAL_PERMISSIONS,
+    Permission,
+    new_sign_in_link,
+    permission_text,
+)
 from registry.protocol.codes import CodeForm, form_of, is_well_formed
 from registry.protocol.intervals import utc_date
 from tests.authority import RECALL_KEY
@@ -44,14 +50,21 @@ expect.set_options(timeout=20_000)  # a busy machine is no fault
 class Served:
     """A portal that listens on a port of its own."""
 
-    def __init__(self, database: Path, clock: FakeClock) -> None:
+    def __init__(self, database: Path, clock: FakeClock, sms: SmsMaker | None = None) -> None:
         self.clock = clock
         self.engine = open_database(f"sqlite:///{database}")
         IssuingBase.metadata.create_all(self.engine)
         with Session(self.engine) as session, transaction(session):
             session.add(Authority(id="a", name="x", certificate_issuer="x", certificate_audience="x"))
             session.flush()
-            session.add(Official(id="official-1", authority_id="a", name="Wang Fang 王芳"))
+            session.add(
+                Official(
+                    id="official-1",
+                    authority_id="a",
+                    name="Wang Fang 王芳",
+                    permission_text=permission_text([*USUAL_PERMISSIONS, Permission.SETTINGS]),
+                )
+            )
         app = create_portal_app(
             PortalFace(
                 database_url=f"sqlite:///{database}",
@@ -64,6 +77,7 @@ class Served:
                 profile="demo",
                 region="XA",
                 address="https://keys.health.example",
+                sms=sms,
             )
         )
         self.server = make_server("127.0.0.1", 0, app, threaded=True)

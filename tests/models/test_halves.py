@@ -26,7 +26,7 @@ from registry.errors import Malformed
 from registry.faces.portal.consent import CONSENT_VERSION
 from registry.lifecycle.recall_orders import RecallSelector, approve_recall, ask_recall
 from registry.migrations import upgrade
-from registry.models import Authorization, Official, Receipt, open_database, transaction
+from registry.models import Authority, Authorization, Official, Receipt, open_database, transaction
 from registry.models.recall import RecallReason
 from registry.protocol.encoding import decode_base64, decode_json_object, encode_base64
 from registry.protocol.receipt import attestation_commitment, decode_receipt
@@ -107,6 +107,9 @@ def inner_forms(content: bytes) -> Iterator[Any]:
                 yield from forms(value)
 
 
+NUMBER = "+8613800138000"
+
+
 def live(world: World) -> None:
     """Everything that leaves rows: officials and labs issue, phones of two kinds upload, an operator acts."""
     browser = world.client
@@ -117,14 +120,18 @@ def live(world: World) -> None:
         if number % 2:
             code = world.issue(days_ago=number, externalIssuerID=f"lab-{number}")["code"]
         else:
-            code = code_on(hand_over(browser, fill_in(browser, test_date=day)))
+            code = code_on(hand_over(browser, fill_in(browser, test_date=day, phone=NUMBER)))
         keys = fresh_keys(world.clock())
         assert upload_with_consent(world, code, keys).status == 200
         world.clock.advance(3600)
         world.publish()
     world.app().verify(world.issue()["code"])  # a token that is not used yet
     world.app().upload(world.issue()["code"], fresh_keys(world.clock()))  # an app that knows of no receipts
-    world.issue()
+    world.issue(phone=NUMBER)
+    with Session(open_database(world.settings.issuing_database_url)) as session, transaction(session):
+        session.get_one(Authority, world.settings.health_authority_id).self_report = True
+    own = {"phone": NUMBER, "nonce": encode_base64(token_bytes(256)), "testDate": day}
+    assert world.app().post("/api/user-report", own, world.first_run["device_api_key"]).status == 200
 
 
 def upload_with_consent(world: World, code: str, keys: list[dict[str, Any]]) -> Answer:
@@ -147,8 +154,8 @@ def test_no_column_of_one_half_joins_a_column_of_the_other(world: World) -> None
     assert sum(map(len, issuing.values())) > 50, "the run left something to compare"
     assert len(collecting["diagnosis_key.key_data"]) == 7 * 14 + len(world.decoys())
     assert len(collecting["receipt.commitment"]) == 7
-    made = "a start, three API keys, a link, a sign-in, nine codes"
-    assert len(issuing["activity_event.hash"]) == 3 + 3 + 1 + 1 + 9, made
+    made = "a start, three API keys, a link, a sign-in, nine codes, three by SMS"
+    assert len(issuing["activity_event.hash"]) == 3 + 3 + 1 + 1 + 9 + 3, made
     assert shared(issuing, collecting) == {}
 
 
@@ -210,7 +217,7 @@ def test_both_sides_together_open_each_receipt_and_it_takes_both(world: World) -
         engine.dispose()
     opened = {stated[receipt.attestation] for receipt in receipts if receipt.attestation is not None}
     assert len(opened) == len(receipts) == 7
-    assert len(stated) == 9
+    assert len(stated) == 10, "nine codes and a self-report"
     # The salt alone, or the receipt alone, holds neither: that is what the comparison above shows.
 
 
