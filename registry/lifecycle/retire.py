@@ -50,6 +50,7 @@ from registry.models import (
     RecallOrder,
     RegionIndex,
     SignInLink,
+    SpentChallenge,
     VerificationCode,
     VerificationToken,
 )
@@ -76,6 +77,7 @@ class RetiredIssuing:
     answers: int
     sign_in_links: int
     sessions: int
+    challenges: int
     authorizations: int
     chaff: int
     acts: int
@@ -122,6 +124,7 @@ def retire_issuing(session: Session, now: float) -> RetiredIssuing:
             session, delete(SignInLink).where(or_(SignInLink.used, SignInLink.expires_at <= now))
         ),
         sessions=delete_rows(session, delete(PortalSession).where(PortalSession.expires_at <= now)),
+        challenges=delete_rows(session, delete(SpentChallenge).where(SpentChallenge.expires_at <= now)),
         authorizations=delete_rows(
             session,
             delete(Authorization).where(Authorization.stated_on <= last_day, ~has_code),

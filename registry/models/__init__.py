@@ -35,6 +35,8 @@ from registry.models.log import (
     WitnessState,
 )
 from registry.models.official import Official, PortalSession, SignInLink
+from registry.models.openid import OpenIdIdentity
+from registry.models.passkey import Passkey, SpentChallenge
 from registry.models.recall import RecalledUpload, RecallOrder
 from registry.models.receipt import Receipt
 from registry.models.replay import CollectedAnswer, CollectingChaff, IssuedAnswer, IssuingChaff
@@ -50,12 +52,11 @@ from registry.models.shelf import BatchShelf, Shelf, ShelfUpload
 __all__ = [
     "ActivityAnchor", "ActivityChain", "ActivityEvent", "ApiKey", "Authority", "Authorization", "Batch",
     "BatchShelf", "BatchState", "CertificateKey", "ClaimsTold", "CodeAtHand", "CollectedAnswer",
-    "CollectingBase", "CollectingChaff",
-    "DayFile", "DiagnosisKey", "ExportFile", "ExportSigningKey", "HealthAuthority", "HealthAuthorityKey",
-    "IssuedAnswer", "IssuingBase", "IssuingChaff", "IssuingCount", "KeyRevision", "Lease", "LogEntry",
-    "LogKey", "LogShard", "Official", "PortalSession", "RecallOrder", "RecalledUpload", "Receipt",
-    "RegionFeed", "RegionIndex", "Shelf", "ShelfUpload", "SignInLink", "TrustFile", "VerificationCode",
-    "VerificationToken", "Withdrawal", "WitnessState", "committing_each", "forget_journal", "make_days",
-    "open_database",
-    "prepare_engine", "transaction",
+    "CollectingBase", "CollectingChaff", "DayFile", "DiagnosisKey", "ExportFile", "ExportSigningKey",
+    "HealthAuthority", "HealthAuthorityKey", "IssuedAnswer", "IssuingBase", "IssuingChaff",
+    "IssuingCount", "KeyRevision", "Lease", "LogEntry", "LogKey", "LogShard", "Official",
+    "OpenIdIdentity", "Passkey", "PortalSession", "RecallOrder", "RecalledUpload", "Receipt",
+    "RegionFeed", "RegionIndex", "Shelf", "ShelfUpload", "SignInLink", "SpentChallenge", "TrustFile",
+    "VerificationCode", "VerificationToken", "Withdrawal", "WitnessState", "committing_each",
+    "forget_journal", "make_days", "open_database", "prepare_engine", "transaction",
 ]  # fmt: skip

@@ -11,8 +11,9 @@ from flask import Flask
 from registry.faces.database import attach
 from registry.faces.pages import guard_forms, make_pages_app
 from registry.faces.pages.language import speak_languages
-from registry.faces.portal import authorizations, codes, keys, officials, recalls, sign_in
+from registry.faces.portal import authorizations, codes, keys, officials, oidc, passkeys, recalls, sign_in
 from registry.faces.portal.mistakes import show_mistakes_as_pages
+from registry.faces.portal.proof import is_at_home
 from registry.faces.portal.sections import show_sections
 from registry.faces.portal.settings import PortalFace
 
@@ -34,9 +35,13 @@ def create_portal_app(face: PortalFace) -> Flask:
     app.register_blueprint(recalls.pages)
     app.register_blueprint(officials.pages)
     app.register_blueprint(keys.pages)
+    app.register_blueprint(passkeys.pages)
+    if face.openid is not None:
+        app.register_blueprint(oidc.pages)
 
     @app.context_processor
     def _on_every_page() -> dict[str, object]:
-        return {"demo": face.profile == "demo"}
+        home = None if face.relying_party is None or is_at_home() else face.relying_party.origin
+        return {"demo": face.profile == "demo", "passkeys_elsewhere": home}
 
     return app
