@@ -46,6 +46,7 @@ from registry.models import (
     IssuingCount,
     KeyRevision,
     PortalSession,
+    PrintedCode,
     RecalledUpload,
     RecallOrder,
     RegionIndex,
@@ -78,6 +79,7 @@ class RetiredIssuing:
     sign_in_links: int
     sessions: int
     challenges: int
+    printed_codes: int
     authorizations: int
     chaff: int
     acts: int
@@ -125,6 +127,7 @@ def retire_issuing(session: Session, now: float) -> RetiredIssuing:
         ),
         sessions=delete_rows(session, delete(PortalSession).where(PortalSession.expires_at <= now)),
         challenges=delete_rows(session, delete(SpentChallenge).where(SpentChallenge.expires_at <= now)),
+        printed_codes=delete_rows(session, delete(PrintedCode).where(PrintedCode.expires_at <= now)),
         authorizations=delete_rows(
             session,
             delete(Authorization).where(Authorization.stated_on <= last_day, ~has_code),

@@ -37,6 +37,7 @@ from registry.models.log import (
 from registry.models.official import Official, PortalSession, SignInLink
 from registry.models.openid import OpenIdIdentity
 from registry.models.passkey import Passkey, SpentChallenge
+from registry.models.printed_code import PrintedCode
 from registry.models.recall import RecalledUpload, RecallOrder
 from registry.models.receipt import Receipt
 from registry.models.replay import CollectedAnswer, CollectingChaff, IssuedAnswer, IssuingChaff
@@ -55,8 +56,8 @@ __all__ = [
     "CollectingBase", "CollectingChaff", "DayFile", "DiagnosisKey", "ExportFile", "ExportSigningKey",
     "HealthAuthority", "HealthAuthorityKey", "IssuedAnswer", "IssuingBase", "IssuingChaff",
     "IssuingCount", "KeyRevision", "Lease", "LogEntry", "LogKey", "LogShard", "Official",
-    "OpenIdIdentity", "Passkey", "PortalSession", "RecallOrder", "RecalledUpload", "Receipt",
-    "RegionFeed", "RegionIndex", "Shelf", "ShelfUpload", "SignInLink", "SpentChallenge", "TrustFile",
-    "VerificationCode", "VerificationToken", "Withdrawal", "WitnessState", "committing_each",
-    "forget_journal", "make_days", "open_database", "prepare_engine", "transaction",
+    "OpenIdIdentity", "Passkey", "PortalSession", "PrintedCode", "RecallOrder", "RecalledUpload",
+    "Receipt", "RegionFeed", "RegionIndex", "Shelf", "ShelfUpload", "SignInLink", "SpentChallenge",
+    "TrustFile", "VerificationCode", "VerificationToken", "Withdrawal", "WitnessState",
+    "committing_each", "forget_journal", "make_days", "open_database", "prepare_engine", "transaction",
 ]  # fmt: skip

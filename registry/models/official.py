@@ -16,12 +16,15 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from registry.models.bases import IN_KEY_ORDER, IssuingBase
 from registry.models.passkey import Passkey
+from registry.models.printed_code import PrintedCode
 
 EXPIRY_GRAIN_SECONDS = 900
 IDLE_GRAIN_SECONDS = 300
 LINK_LIFE_SECONDS = 86_400
 SESSION_LIFE_SECONDS = 8 * 3600
 """A shift. Ended earlier by signing out or by disabling the official."""
+PRINTED_LIFE_SECONDS = 2 * 3600
+"""Of a session that a printed code opened: paper is read by others."""
 FRESH_SECONDS = 600
 """How long a proof counts as fresh, before rounding up to a quarter of an hour."""
 
@@ -189,11 +192,12 @@ def open_portal_session(
     `fresh` for a proof that counts for what takes a fresh one.
     """
     token = secrets.token_urlsafe(32)
+    life_seconds = PRINTED_LIFE_SECONDS if way is Way.PRINTED else SESSION_LIFE_SECONDS
     session.add(
         PortalSession(
             token_hash=_token_hash(token),
             official_id=official_id,
-            expires_at=_rounded(now + SESSION_LIFE_SECONDS),
+            expires_at=_rounded(now + life_seconds),
             way=way.value,
             fresh_until=_rounded(now + FRESH_SECONDS) if fresh else 0,
         )
@@ -266,9 +270,10 @@ def end_session(session: Session, token: str) -> None:
 
 
 def forget_ways_in(session: Session, official_id: str) -> None:
-    """End every session of theirs, their passkeys and unused links; in the caller's transaction."""
+    """End every session, passkey, printed code and unused link of theirs; by the caller."""
     session.execute(delete(PortalSession).where(PortalSession.official_id == official_id))
     session.execute(delete(Passkey).where(Passkey.official_id == official_id))
+    session.execute(delete(PrintedCode).where(PrintedCode.official_id == official_id))
     forget_links(session, official_id)
 
 

@@ -62,6 +62,7 @@ class ActKind(StrEnum):
     PASSKEY_ADDED = "passkey_added"
     PASSKEY_REMOVED = "passkey_removed"
     PASSKEY_COPIED = "passkey_copied"
+    PRINTED_CODES_MADE = "printed_codes_made"
     RECALL_ASKED = "recall_asked"
     RECALL_APPROVED = "recall_approved"
     RECALL_REFUSED = "recall_refused"

@@ -11,7 +11,17 @@ from flask import Flask
 from registry.faces.database import attach
 from registry.faces.pages import guard_forms, make_pages_app
 from registry.faces.pages.language import speak_languages
-from registry.faces.portal import authorizations, codes, keys, officials, oidc, passkeys, recalls, sign_in
+from registry.faces.portal import (
+    authorizations,
+    codes,
+    keys,
+    officials,
+    oidc,
+    passkeys,
+    printed,
+    recalls,
+    sign_in,
+)
 from registry.faces.portal.mistakes import show_mistakes_as_pages
 from registry.faces.portal.proof import is_at_home
 from registry.faces.portal.sections import show_sections
@@ -36,6 +46,7 @@ def create_portal_app(face: PortalFace) -> Flask:
     app.register_blueprint(officials.pages)
     app.register_blueprint(keys.pages)
     app.register_blueprint(passkeys.pages)
+    app.register_blueprint(printed.pages)
     if face.openid is not None:
         app.register_blueprint(oidc.pages)
 

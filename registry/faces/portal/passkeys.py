@@ -31,8 +31,9 @@ from registry.lifecycle.passkeys import (
     remove_passkey,
     sign_in_options,
 )
+from registry.lifecycle.printed_codes import printed_codes_left
 from registry.models import Official, transaction
-from registry.models.official import Way, open_portal_session, refresh_portal_session, session_key
+from registry.models.official import Permission, Way, open_portal_session, refresh_portal_session, session_key
 
 pages = Blueprint("passkeys", __name__, url_prefix="/portal")
 
@@ -40,7 +41,7 @@ pages = Blueprint("passkeys", __name__, url_prefix="/portal")
 @pages.get("/sign-in")
 def sign_in() -> ResponseReturnValue:
     """A button, and what to do without a passkey."""
-    return _sign_in_page(failed=False)
+    return sign_in_page()
 
 
 @pages.post("/sign-in")
@@ -58,7 +59,7 @@ def come_in() -> ResponseReturnValue:
     except ProofRefused:
         token = None
     if token is None:
-        return _sign_in_page(failed=True), 403
+        return sign_in_page(failed=True), 403
     return ENTRANCE.welcome(token)
 
 
@@ -156,11 +157,13 @@ def _owner_or_told() -> ResponseReturnValue | None:
     return told
 
 
-def _sign_in_page(*, failed: bool) -> str:
+def sign_in_page(*, failed: bool = False, wrong_code: bool = False) -> str:
+    """All ways in."""
     g.official = None
     return render_template(
         "portal/passkey_sign_in.html",
         failed=failed,
+        wrong_code=wrong_code,
         at_home=is_at_home(),
         home=this_face().relying_party,
         by_openid=this_face().openid is not None,
@@ -169,6 +172,7 @@ def _sign_in_page(*, failed: bool) -> str:
 
 def _overview(problem: str = "") -> str:
     face = this_face()
+    must = face.profile == "production" and g.official.way is Way.LINK
     return render_template(
         "portal/passkeys.html",
         passkeys=[
@@ -176,10 +180,12 @@ def _overview(problem: str = "") -> str:
             for each in passkeys_of(db.session(), g.official.official_id)
         ],
         problem=problem,
-        must=face.profile == "production" and g.official.way is Way.LINK,
+        must=must,
         at_home=is_at_home(),
         home=face.relying_party,
         longest_label=LONGEST_LABEL,
+        may_print=Permission.ISSUE in g.official.permissions and not must,
+        codes_left=printed_codes_left(db.session(), g.official.official_id, face.clock()),
         label=request.form.get("label", "") if problem else "",
     )
 

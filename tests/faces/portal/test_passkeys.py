@@ -374,6 +374,7 @@ def test_the_page_says_where_passkeys_work(
     assert ("Sign in with a passkey" in page.text) == (leads_to is None)
     assert leads_to is None or leads_to in page.text
     assert "Open the sign-in link" in page.text
+    assert "Code from your sheet" in page.text
 
 
 def test_a_session_that_nobody_used_is_locked_and_what_was_being_sent_is_kept(
@@ -430,7 +431,7 @@ def test_without_a_passkey_a_fresh_link_in_another_tab_unlocks_and_the_form_goes
     portal.clock.advance(1501)
     kept = browser.post("/portal/", data=form)
     assert kept.status_code == 403
-    assert "fresh sign-in link" in kept.text
+    assert "by a fresh link or a printed code" in kept.text
     assert browser.post("/portal/", data=form).status_code == 403  # not without it
     link = portal.link()
     browser.post(link, data={"csrf_token": field(browser.get(link), "csrf_token")})

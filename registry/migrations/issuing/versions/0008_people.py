@@ -1,4 +1,4 @@
-"""API keys say whom they are for; passkeys, and how a session proved who holds it."""
+"""API keys have names; passkeys, people of a provider, codes on paper; how sessions were proven."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -48,6 +48,16 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_openid_identity_official_id"), "openid_identity", ["official_id"], unique=False)
     op.create_table(
+        "printed_code",
+        sa.Column("code_hash", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("official_id", sa.String(length=36), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["official_id"], ["official.id"], name=op.f("fk_printed_code_official_id")),
+        sa.PrimaryKeyConstraint("code_hash", name=op.f("pk_printed_code")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(op.f("ix_printed_code_official_id"), "printed_code", ["official_id"], unique=False)
+    op.create_table(
         "spent_challenge",
         sa.Column("challenge_hash", sa.LargeBinary(length=32), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
@@ -59,6 +69,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Go back. Whom keys are for is forgotten, and passkeys are."""
     op.drop_table("spent_challenge")
+    op.drop_table("printed_code")
     op.drop_table("openid_identity")
     op.drop_table("passkey")
     op.drop_column("portal_session", "idle_until")
