@@ -239,18 +239,13 @@ def keep_awake(session: Session, token: str, idle_until: int) -> None:
     )
 
 
-def official_of_session(
-    session: Session, token: str, now: float, role: Role = Role.OFFICIAL
-) -> Official | None:
-    """Who is signed in with this session's token, in this role; None if it ended or they are disabled."""
-    found = holder_of_session(session, token, now, role)
-    return None if found is None else found[0]
-
-
 def holder_of_session(
     session: Session, token: str, now: float, role: Role = Role.OFFICIAL
 ) -> tuple[Official, PortalSession] | None:
-    """The same, with the session itself."""
+    """Who is signed in with this session's token, in this role, and the session itself.
+
+    None if it ended or they are disabled.
+    """
     found = session.execute(
         select(Official, PortalSession)
         .join(PortalSession, PortalSession.official_id == Official.id)

@@ -111,7 +111,13 @@ def enrol(page: Page, served: Served, link: str) -> None:
 
 def press(page: Page) -> None:
     """The button of the form that asks the passkey."""
-    page.locator("form[data-passkey=get] button:not([data-plain])").click()
+    page.locator("main form[data-passkey=get] button:not([data-plain])").click()
+
+
+def look(page: Page) -> None:
+    """Let the open page ask whether its session goes on, and hear the answer."""
+    with page.expect_response("**/portal/awake"):
+        page.clock.run_for(61_000)
 
 
 @pytest.mark.parametrize("language", ["zh", "en"])
@@ -136,7 +142,7 @@ def test_a_passkey_from_an_invitation_signs_in_and_is_asked_for_where_something_
     page.locator("#name").fill("Li Na 李娜")
     page.locator("[name=permissions][value=recall]").check()
     page.locator("main form button[type=submit]").click()
-    expect(page.locator("form[data-passkey=get]")).to_have_count(1)
+    expect(page.locator("main form[data-passkey=get]")).to_have_count(1)
     visit.look("4-proof")
     press(page)
     invitation = page.locator(".link").inner_text()
@@ -201,6 +207,41 @@ def test_a_recall_is_asked_for_with_the_passkey_and_nothing_that_was_filled_in_i
     expect(page.get_by_role("heading", level=1)).to_have_text("Show that it is you")
     press(page)
     expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("Recall: "))
+    assert visit.objections == []
+
+
+def test_an_open_page_covers_itself_and_what_was_typed_is_there_when_the_passkey_uncovers_it(
+    served: Served, chromium: Browser
+) -> None:
+    visit = visit_of(chromium, "en", "people-cover")
+    page = visit.page
+    page.clock.install()
+    enrol(page, served, served.link())
+    page.goto(f"{served.address}/portal/officials/invite")
+    page.locator("#name").fill("Li Na")
+    for _ in range(2):
+        served.clock.advance(1100)
+        page.locator("#name").press("End")  # somebody types: that is use, though no page is asked for
+        look(page)
+    expect(page.locator("#cover")).to_be_hidden()
+
+    served.clock.advance(1500)
+    look(page)
+    cover = page.get_by_role("dialog", name="The page is locked")
+    expect(cover).to_be_visible()
+    expect(page.locator("#name")).to_be_hidden()
+    expect(page.get_by_role("textbox")).to_have_count(0)
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    cover.get_by_role("button", name="Go on").click()  # not without a proof
+    expect(page.locator("#name")).to_be_hidden()
+    visit.look("covered")
+    cover.get_by_role("button", name="Use the passkey").click()
+    expect(cover).to_be_hidden()
+    expect(page.locator("#name")).to_have_value("Li Na")
+    page.locator("[name=permissions][value=issue]").check()
+    page.get_by_role("button", name="Make the link").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("A link for Li Na")
     assert visit.objections == []
 
 

@@ -70,8 +70,11 @@ class Entrance:
     idle_seconds: Callable[[], int] = lambda: 0
     """After how long without a request a session is locked; 0 for never."""
 
-    def signed_in(self) -> SignedIn | None:
-        """Who came with the request under way; None for nobody, or one whose session has ended."""
+    def signed_in(self, *, used: bool = False) -> SignedIn | None:
+        """Who came with the request under way; None for nobody, or one whose session has ended.
+
+        `used` for a request that a script made because somebody is at work on its page.
+        """
         token, now = self.token, self.clock()
         if not token:
             return None
@@ -94,12 +97,8 @@ class Entrance:
             )
             idle_until = idle_from(now, self.idle_seconds())
             # What a page asks by itself is nobody's use. One write in five minutes, not one a request.
-            if (
-                self.idle_seconds()
-                and not signed_in.is_locked
-                and idle_until != row.idle_until
-                and _is_used()
-            ):
+            is_due = self.idle_seconds() > 0 and not signed_in.is_locked and idle_until != row.idle_until
+            if is_due and (used or _is_used()):
                 with transaction(session):
                     keep_awake(session, token, idle_until)
         return signed_in

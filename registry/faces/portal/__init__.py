@@ -6,7 +6,7 @@ sealed to who issued it, never put one into an address, a title or a log, and ne
 names the person.
 """
 
-from flask import Flask
+from flask import Flask, g
 
 from registry.faces.database import attach
 from registry.faces.pages import guard_forms, make_pages_app
@@ -53,6 +53,12 @@ def create_portal_app(face: PortalFace) -> Flask:
     @app.context_processor
     def _on_every_page() -> dict[str, object]:
         home = None if face.relying_party is None or is_at_home() else face.relying_party.origin
-        return {"demo": face.profile == "demo", "passkeys_elsewhere": home}
+        official = g.get("official")
+        return {
+            "demo": face.profile == "demo",
+            "passkeys_elsewhere": home,
+            # A page that is open for too long covers itself.
+            "covers": face.idle_seconds > 0 and official is not None and not official.is_locked,
+        }
 
     return app

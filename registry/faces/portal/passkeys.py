@@ -101,6 +101,18 @@ def confirm() -> ResponseReturnValue:
     return answer or redirect(safe_path(request.form.get("back", "")), 303)
 
 
+@pages.post("/awake")
+def awake() -> ResponseReturnValue:
+    """What an open page asks by itself: 204 if its session goes on, 423 if it is locked, 403 if it is over.
+
+    It says whether somebody is at work on it, and brings the passkey's answer that unlocks.
+    """
+    g.official = ENTRANCE.signed_in(used="used" in request.form)
+    if g.official is None:
+        return "", 403
+    return "", 423 if g.official.is_locked and not proven() else 204
+
+
 @pages.get("/passkeys/")
 def overview() -> ResponseReturnValue:
     """One's own passkeys."""
@@ -181,6 +193,7 @@ def _overview(problem: str = "") -> str:
         ],
         problem=problem,
         must=must,
+        needed="needed" in request.args,
         at_home=is_at_home(),
         home=face.relying_party,
         longest_label=LONGEST_LABEL,

@@ -8,7 +8,7 @@ by it as hidden fields, and sent again together with the proof.
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from flask import abort, g, make_response, redirect, render_template, request, url_for
+from flask import abort, current_app, g, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from registry.errors import ProofRefused
@@ -90,7 +90,7 @@ def proof_or_asked() -> ResponseReturnValue | None:
         return ask_page(locked=False)
     if this_face().profile == "demo":
         return None
-    return redirect(url_for("passkeys.overview"), 303)
+    return redirect(url_for("passkeys.overview", needed=1), 303)
 
 
 def ask_page(*, locked: bool, failed: bool = False) -> ResponseReturnValue:
@@ -117,7 +117,7 @@ def ask_page(*, locked: bool, failed: bool = False) -> ResponseReturnValue:
             has_passkey=has_passkey(db.session(), g.official.official_id),
             at_home=is_at_home(),
             home=this_face().relying_party,
-            by_openid=by_openid(),
+            by_openid=by_openid() or (locked and g.official.way is Way.OIDC),
         ),
         403,
     )
@@ -140,7 +140,13 @@ def _back(*, is_sent: bool) -> str:
     """Where to go on afterwards: the page that was asked for, or the one whose form was sent."""
     if request.endpoint == "passkeys.confirm":
         return request.form.get("back", "")
-    return request.path if is_sent else request.full_path.rstrip("?")
+    if not is_sent:
+        return request.full_path.rstrip("?")
+    # Some forms are sent to an address that is no page: then the page above it holds the form.
+    path, addresses = request.path, current_app.url_map.bind(request.host)
+    while path != "/portal/" and not addresses.test(path, "GET"):
+        path = path.rstrip("/").rpartition("/")[0] + "/"
+    return path
 
 
 def proven() -> bool:

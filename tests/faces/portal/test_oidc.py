@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -14,6 +15,9 @@ from flask.testing import FlaskClient
 from joserfc.jwk import ECKey, OctKey
 from werkzeug.test import TestResponse
 
+from registry.app import openid_provider
+from registry.config import read_settings
+from registry.errors import ConfigurationError
 from registry.faces.portal.openid import OpenIdPolicy, OpenIdProvider
 from registry.lifecycle.activity import acts_of, check_chain
 from registry.models import Official, OpenIdIdentity, PortalSession, SpentChallenge, transaction
@@ -193,6 +197,62 @@ def test_the_code_of_one_trip_does_not_end_another(make_portal: MakePortal, real
     second = authorise(start(browser))
     assert back(browser, second | {"code": first["code"]}).status_code == 403, "another nonce"
     assert portal.rows(PortalSession) == []
+
+
+# ——— settings ———
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    secret = tmp_path / "oidc.secret"
+    secret.write_text("secret of the client\n")
+    secret.chmod(0o600)
+    for name, value in (
+        ("ISSUER", "https://login.example/staff"),
+        ("CLIENT_ID", CLIENT_ID),
+        ("CLIENT_SECRET_FILE", str(secret)),
+        ("GROUPS", "nurses=issue; heads = recall keys"),
+        ("ACR", f"{STRONG} urn:stronger"),
+    ):
+        monkeypatch.setenv(f"REGISTRY_OIDC_{name}", value)
+    return monkeypatch
+
+
+@pytest.mark.usefixtures("environment")
+def test_settings_make_the_policy_and_the_secret_shows_nowhere() -> None:
+    provider = openid_provider(read_settings())
+    assert provider is not None
+    read = provider.policy
+    assert (read.client_secret, read.groups) == ("secret of the client", GROUPS)
+    assert (read.acr, read.amr, read.demands) == ({STRONG, "urn:stronger"}, frozenset(), True)
+    assert "secret of" not in repr(read)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("ISSUER", "http://login.example", "https://"),
+        ("ISSUER", "https://login.example/", "slash"),
+        ("CLIENT_ID", "", "go together"),
+        ("GROUPS", "", "go together"),
+        ("GROUPS", "nurses=crown", "OIDC_GROUPS"),
+        ("GROUPS", "nurses", "OIDC_GROUPS"),
+        ("SCOPES", "profile", "openid"),
+        ("CLIENT_SECRET_FILE", "/nowhere", "OIDC_CLIENT_SECRET_FILE"),
+        ("CLIENT_SECRET_FILE", __file__, "mode 0600"),
+    ],
+)
+def test_settings_that_do_not_fit_are_told_at_the_start(
+    environment: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    environment.setenv(f"REGISTRY_OIDC_{name}", value)
+    with pytest.raises(ConfigurationError, match=said):
+        openid_provider(read_settings())
+
+
+def test_without_settings_there_is_no_provider(portal: Portal) -> None:
+    assert openid_provider(read_settings()) is None
+    assert portal.browser().get("/portal/oidc/start").status_code == 404
 
 
 # ——— a provider that lies ———

@@ -239,6 +239,31 @@ def test_a_recall_takes_a_fresh_proof_to_ask_and_to_decide(portal: Portal, enrol
         assert f'action="{path}"' in asked.text
 
 
+def test_one_view_of_many_asks_for_itself(portal: Portal, enrolled: Authenticator) -> None:
+    hire(portal, Permission.ISSUE, Permission.OFFICIALS)
+    browser = at_home(portal)
+    path = "/portal/printed-codes/official-1"
+    form = {"csrf_token": token(browser, "/portal/officials/official-1")}
+    asked = browser.post(path, base_url=HOME, data=form)
+    assert asked.status_code == 403
+    assert "takes a fresh proof" in asked.text
+    form["passkey_answer"] = enrolled.get(options_at_home(browser, "confirm"))
+    assert browser.post(path, base_url=HOME, data=form).status_code == 200
+
+
+def test_in_production_who_has_no_passkey_is_led_to_one_before_anything_that_matters(
+    make_portal: Callable[..., Portal],
+) -> None:
+    portal = make_portal("production")
+    browser = portal.signed_in()
+    with transaction(portal.session):
+        portal.session.query(PortalSession).update({"way": "oidc", "fresh_until": 0})
+    form = {"csrf_token": field(browser.get("/portal/recalls/"), "csrf_token"), "number": "x"}
+    led = browser.post("/portal/recalls/find", data=form)
+    assert led.status_code == 303
+    assert "takes a passkey, and you have none yet" in browser.get(led.location).text
+
+
 def test_the_proof_of_somebody_else_or_for_another_session_does_nothing(
     portal: Portal, enrolled: Authenticator
 ) -> None:
@@ -278,7 +303,7 @@ def test_a_file_is_not_carried_and_the_page_says_so(portal: Portal, enrolled: Au
     assert len(portal.rows(Official)) == 1
     form = {
         "csrf_token": field(asked, "csrf_token"),
-        "back": "/portal/officials/import/",
+        "back": field(asked, "back"),
         "passkey_answer": enrolled.get(options_at_home(browser, "confirm")),
     }
     led = browser.post("/portal/confirm", base_url=HOME, data=form)
@@ -420,6 +445,27 @@ def test_what_a_page_asks_by_itself_keeps_nobody_awake(make_portal: Callable[...
         portal.clock.advance(250)
         browser.get("/portal/codes/", headers={"Sec-Fetch-Mode": "cors"})
     assert browser.get("/portal/codes/").status_code == 403
+
+
+def test_an_open_page_keeps_its_session_awake_only_while_somebody_works_on_it(
+    make_portal: Callable[..., Portal],
+) -> None:
+    portal = make_portal(idle_seconds=1200)
+    browser = portal.signed_in()
+    form = {"csrf_token": field(browser.get("/portal/codes/"), "csrf_token")}
+    script = {"Sec-Fetch-Mode": "cors"}
+    assert browser.post("/portal/awake", data={}).status_code == 400
+    for _ in range(3):
+        portal.clock.advance(1100)
+        assert browser.post("/portal/awake", data=form | {"used": "1"}, headers=script).status_code == 204
+    portal.clock.advance(1100)
+    assert browser.post("/portal/awake", data=form, headers=script).status_code == 204
+    portal.clock.advance(400)
+    assert browser.post("/portal/awake", data=form, headers=script).status_code == 423
+    assert browser.post("/portal/awake", data=form | {"used": "1"}, headers=script).status_code == 423
+    stranger = portal.browser()
+    token = field(stranger.get("/portal/sign-in"), "csrf_token")
+    assert stranger.post("/portal/awake", data={"csrf_token": token}).status_code == 403
 
 
 def test_without_a_passkey_a_fresh_link_in_another_tab_unlocks_and_the_form_goes_on(
