@@ -30,6 +30,7 @@ from registry.faces.device import create_collecting_app, create_issuing_app
 from registry.faces.device.settings import CollectingFace, IssuingFace
 from registry.faces.person import PersonFace, create_person_app
 from registry.faces.portal import PortalFace, create_portal_app
+from registry.faces.portal.openid import OpenIdPolicy, OpenIdProvider
 from registry.faces.public import create_public_app
 from registry.faces.witness import WitnessFace, create_witness_app
 from registry.folder import (
@@ -46,6 +47,7 @@ from registry.lifecycle.collect import CollectionPolicy
 from registry.lifecycle.forecast import ForecastBounds
 from registry.lifecycle.quota import QuotaPolicy
 from registry.models import CertificateKey, open_database
+from registry.models.official import Permission
 from registry.protocol.certificate import load_public_key
 from registry.protocol.guessing import GuessBudget
 from registry.protocol.intervals import Clock
@@ -145,6 +147,8 @@ def portal(settings: Settings, clock: Clock = time.time) -> Flask:
             address=settings.base_url,
             web_processes=settings.web_processes,
             sms=sms_maker(settings),
+            idle_seconds=settings.portal_idle_seconds,
+            openid=openid_provider(settings),
         )
     )
 
@@ -157,6 +161,44 @@ def person(settings: Settings, clock: Clock = time.time) -> Flask:
             clock=clock,
             lookup_key=read_secret(settings.keys_dir / "lookup.key"),
             profile=settings.profile,
+        )
+    )
+
+
+def openid_provider(settings: Settings) -> OpenIdProvider | None:
+    """The organisation's, where there is one. It is not asked before somebody wants to come in by it.
+
+    Raises ConfigurationError for groups that give what there is not, and for a secret that others can read.
+    """
+    if settings.oidc_issuer is None or settings.oidc_client_secret_file is None:
+        return None
+    groups: dict[str, frozenset[Permission]] = {}
+    for line in filter(None, map(str.strip, settings.oidc_groups.split(";"))):
+        group, _, words = line.partition("=")
+        try:
+            groups[group.strip()] = frozenset(map(Permission, words.split()))
+        except ValueError as error:
+            raise ConfigurationError(f"REGISTRY_OIDC_GROUPS: {error}") from error
+        if not group.strip() or not words.strip():
+            raise ConfigurationError("REGISTRY_OIDC_GROUPS is group=permissions;group=permissions")
+    path = settings.oidc_client_secret_file
+    try:
+        secret = path.read_text().strip()
+        open_to_others = path.stat().st_mode & 0o077
+    except OSError as error:
+        raise ConfigurationError(f"REGISTRY_OIDC_CLIENT_SECRET_FILE: {error.strerror}") from error
+    if open_to_others or not secret:
+        raise ConfigurationError("REGISTRY_OIDC_CLIENT_SECRET_FILE must hold the secret, with mode 0600")
+    return OpenIdProvider(
+        OpenIdPolicy(
+            issuer=settings.oidc_issuer,
+            client_id=settings.oidc_client_id or "",
+            client_secret=secret,
+            scopes=settings.oidc_scopes,
+            groups_claim=settings.oidc_groups_claim,
+            groups=groups,
+            acr=frozenset(settings.oidc_acr.split()),
+            amr=frozenset(settings.oidc_amr.split()),
         )
     )
 

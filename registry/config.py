@@ -90,6 +90,28 @@ class Settings:
     test_codes: frozenset[str]
     """LOINC codes of the tests whose positive results lead to a code when a laboratory's FHIR message brings
     them; commas between them. A code that is not of this disease warns people for nothing."""
+    portal_idle_seconds: int
+    """After how long without a request an official's session is locked, rounded up to five minutes; 0 for
+    never. Unlocked by passkey or provider, or a fresh link; what was being typed is kept."""
+    oidc_issuer: str | None
+    """The organisation's OpenID provider, exactly as its tokens say; officials come in by links and passkeys
+    alone without it. Whoever runs it can be any of its people here."""
+    oidc_client_id: str | None
+    """What this registry is called there. Its redirect address is REGISTRY_BASE_URL + /portal/oidc/back."""
+    oidc_client_secret_file: Path | None
+    """File of mode 0600 with the secret in one line. Whoever reads it can ask the provider in our name."""
+    oidc_scopes: str
+    """What is asked of the provider; `openid` must be among it."""
+    oidc_groups_claim: str
+    """Claim of the ID token that lists somebody's groups."""
+    oidc_groups: str
+    """What each group may do, like `nurses=issue;heads=issue recall approve officials`. Whoever is in none
+    does not come in; read anew at every sign-in."""
+    oidc_acr: str
+    """Assurances of which the provider must name one (`acr`), separated by spaces."""
+    oidc_amr: str
+    """Methods of which the provider must name all (`amr`), separated by spaces. With neither, a sign-in there
+    is no fresh proof, and takes a passkey beside it."""
     web_processes: int
     """Web server processes. Each counts wrong codes for itself, with its share of what may be tried."""
     trusted_proxies: int
@@ -211,6 +233,15 @@ def _read(env: Env) -> Settings:
         quota_official=env.int("QUOTA_OFFICIAL", DEMO_QUOTA if demo else 200),
         quota_bulk=env.int("QUOTA_BULK", DEMO_QUOTA if demo else 5000),
         test_codes=frozenset(env.list("TEST_CODES", sorted(USUAL_TEST_CODES))),
+        portal_idle_seconds=env.int("PORTAL_IDLE_SECONDS", 1200),
+        oidc_issuer=env.str("OIDC_ISSUER", None),
+        oidc_client_id=env.str("OIDC_CLIENT_ID", None),
+        oidc_client_secret_file=env.path("OIDC_CLIENT_SECRET_FILE", None),
+        oidc_scopes=env.str("OIDC_SCOPES", "openid profile"),
+        oidc_groups_claim=env.str("OIDC_GROUPS_CLAIM", "groups"),
+        oidc_groups=env.str("OIDC_GROUPS", ""),
+        oidc_acr=env.str("OIDC_ACR", ""),
+        oidc_amr=env.str("OIDC_AMR", ""),
         web_processes=env.int("WEB_PROCESSES", 2),
         trusted_proxies=env.int("TRUSTED_PROXIES", 0),
         web_threads=env.int("WEB_THREADS", 64),
@@ -289,6 +320,8 @@ def _check(settings: Settings) -> None:
         raise ConfigurationError("REGISTRY_WEB_PROCESSES must be 1 or more")
     if settings.trusted_proxies < 0:
         raise ConfigurationError("REGISTRY_TRUSTED_PROXIES must be 0 or more")
+    if not 0 <= settings.portal_idle_seconds <= 8 * 3600:
+        raise ConfigurationError("REGISTRY_PORTAL_IDLE_SECONDS must be 0 to 28800")
     token = (settings.pkcs11_module, settings.pkcs11_token, settings.pkcs11_pin_file)
     if any(token) and not all(token):
         raise ConfigurationError(
@@ -299,6 +332,7 @@ def _check(settings: Settings) -> None:
         raise ConfigurationError("REGISTRY_TEST_CODES takes LOINC codes with commas between: 94500-6,94558-4")
     _check_quotas(settings)
     _check_bucket(settings)
+    _check_oidc(settings)
     if settings.witness_fail_open_seconds < 0:
         raise ConfigurationError("REGISTRY_WITNESS_FAIL_OPEN_SECONDS must be 0 or more")
     if settings.witness_name is not None and not re.fullmatch(r"[!-*,-~]{1,200}", settings.witness_name):
@@ -316,6 +350,26 @@ def _check_quotas(settings: Settings) -> None:
     for name, number in (("OFFICIAL", settings.quota_official), ("BULK", settings.quota_bulk)):
         if not 1 <= number <= MOST_QUOTA:
             raise ConfigurationError(f"REGISTRY_QUOTA_{name} must be 1 to {MOST_QUOTA}")
+
+
+def _check_oidc(settings: Settings) -> None:
+    named = (settings.oidc_issuer, settings.oidc_client_id, settings.oidc_client_secret_file)
+    if any(named) and not (all(named) and settings.oidc_groups):
+        raise ConfigurationError(
+            "REGISTRY_OIDC_ISSUER, REGISTRY_OIDC_CLIENT_ID, REGISTRY_OIDC_CLIENT_SECRET_FILE and "
+            "REGISTRY_OIDC_GROUPS go together: set all four or none"
+        )
+    if settings.oidc_issuer is None:
+        return
+    issuer = urlsplit(settings.oidc_issuer)
+    is_safe = issuer.scheme == "https" or (issuer.scheme == "http" and issuer.hostname in LOOPBACK)
+    if not is_safe or issuer.query or issuer.fragment or settings.oidc_issuer.endswith("/"):
+        raise ConfigurationError(
+            "REGISTRY_OIDC_ISSUER must begin with https:// (http:// for this machine alone), without a slash "
+            "at its end"
+        )
+    if "openid" not in settings.oidc_scopes.split():
+        raise ConfigurationError("REGISTRY_OIDC_SCOPES must name openid")
 
 
 def _check_bucket(settings: Settings) -> None:

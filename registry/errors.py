@@ -187,6 +187,14 @@ class OfficialsRefused(RegistryError):
         self.rule = rule
 
 
+class ProofRefused(RegistryError):
+    """What came does not prove who sits at the browser; the message says which check it failed, for tests."""
+
+
+class LastPasskey(RegistryError):
+    """Without this passkey its owner could not come in again."""
+
+
 class NoSuchApiKey(RegistryError):
     """The authority has no such API key, or several that are meant."""
 

@@ -1,10 +1,10 @@
 """Nothing that names a person or a phone is left anywhere: a full run is searched for what was planted.
 
-Planted: a telephone number in a lab's messages and in requests for an SMS, which gateways accept, refuse, quote
-and drop, and in a person's own report; the address that the phones call from (a loopback address of its own, so
-that it is really theirs), their user agent, an official's user agent, a query string. Searched: every file of the
-data folder (databases, their journals, keys, public files), the log, the metrics, and in PostgreSQL every column
-of every table.
+Planted: a telephone number in a lab's messages, in requests for an SMS, which gateways accept, refuse, quote
+and drop, and in a person's own report; the address that the phones call from (a loopback address of its own,
+so that it is really theirs), their user agent, an official's user agent, a query string. Searched: every file
+of the data folder (databases, their journals, keys, public files), the log, the metrics, and in PostgreSQL
+every column of every table.
 """
 
 import base64

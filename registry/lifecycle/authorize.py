@@ -295,6 +295,11 @@ def hash_api_key(lookup_key: bytes, api_key: str) -> bytes:
     return _keyed_hash(lookup_key, b"api-key", api_key)
 
 
+def hash_printed_code(lookup_key: bytes, code: str) -> bytes:
+    """HMAC-SHA256 (32 bytes) under which a code on an official's sheet is stored and found."""
+    return _keyed_hash(lookup_key, b"printed-code", code)
+
+
 def record_of_code(
     session: Session, kind: ActKind, authority_id: str, actor: str, authorization_id: str, now: float
 ) -> None:

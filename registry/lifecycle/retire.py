@@ -49,6 +49,7 @@ from registry.models import (
     IssuingCount,
     KeyRevision,
     PortalSession,
+    PrintedCode,
     QuotaUse,
     RecalledUpload,
     RecallOrder,
@@ -56,6 +57,7 @@ from registry.models import (
     ReleasedFigures,
     SignInLink,
     SmsErrorCount,
+    SpentChallenge,
     SurgeRequest,
     UploadFigures,
     VerificationCode,
@@ -87,6 +89,8 @@ class RetiredIssuing:
     answers: int
     sign_in_links: int
     sessions: int
+    challenges: int
+    printed_codes: int
     authorizations: int
     chaff: int
     acts: int
@@ -144,6 +148,8 @@ def retire_issuing(session: Session, now: float) -> RetiredIssuing:
             session, delete(SignInLink).where(or_(SignInLink.used, SignInLink.expires_at <= now))
         ),
         sessions=delete_rows(session, delete(PortalSession).where(PortalSession.expires_at <= now)),
+        challenges=delete_rows(session, delete(SpentChallenge).where(SpentChallenge.expires_at <= now)),
+        printed_codes=delete_rows(session, delete(PrintedCode).where(PrintedCode.expires_at <= now)),
         authorizations=delete_rows(
             session,
             delete(Authorization).where(Authorization.stated_on <= last_day, ~has_code),

@@ -36,6 +36,9 @@ from registry.models.log import (
     WitnessState,
 )
 from registry.models.official import Official, PortalSession, SignInLink
+from registry.models.openid import OpenIdIdentity
+from registry.models.passkey import Passkey, SpentChallenge
+from registry.models.printed_code import PrintedCode
 from registry.models.quota import IssuingQuota, QuotaUse, SurgeRequest
 from registry.models.recall import RecalledUpload, RecallOrder, WithdrawalLetter
 from registry.models.receipt import Receipt
@@ -64,10 +67,11 @@ __all__ = [
     "CodeAtHand", "CollectedAnswer", "CollectingBase", "CollectingChaff", "DayFile", "DiagnosisKey",
     "ExportFile", "ExportSigningKey", "HealthAuthority", "HealthAuthorityKey", "IssuedAnswer",
     "IssuingBase", "IssuingChaff", "IssuingCount", "IssuingQuota", "KeyRevision", "Lease", "LogEntry",
-    "LogKey", "LogShard", "Official", "PortalSession", "QuotaUse", "RecallOrder", "RecalledUpload",
-    "Receipt", "RegionFeed", "RegionIndex", "ReleasedFigures", "SelfReportDay", "SelfReportNumber", "Shelf",
-    "ShelfUpload", "SignInLink", "SmsErrorCount", "SmsTemplate", "SurgeRequest", "TrustFile", "UploadCount",
-    "UploadFigures", "VerificationCode", "VerificationToken", "Withdrawal", "WithdrawalLetter",
-    "WitnessState", "WrongCodeCount", "committing_each", "forget_journal", "make_days", "open_database",
-    "prepare_engine", "transaction",
+    "LogKey", "LogShard", "Official", "OpenIdIdentity", "Passkey", "PortalSession", "PrintedCode",
+    "QuotaUse", "RecallOrder", "RecalledUpload", "Receipt", "RegionFeed", "RegionIndex", "ReleasedFigures",
+    "SelfReportDay", "SelfReportNumber", "Shelf", "ShelfUpload", "SignInLink", "SmsErrorCount",
+    "SmsTemplate", "SpentChallenge", "SurgeRequest", "TrustFile", "UploadCount", "UploadFigures",
+    "VerificationCode", "VerificationToken", "Withdrawal", "WithdrawalLetter", "WitnessState",
+    "WrongCodeCount", "committing_each", "forget_journal", "make_days", "open_database", "prepare_engine",
+    "transaction",
 ]  # fmt: skip

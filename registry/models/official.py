@@ -15,11 +15,18 @@ from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String, delete, sele
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from registry.models.bases import IN_KEY_ORDER, IssuingBase
+from registry.models.passkey import Passkey
+from registry.models.printed_code import PrintedCode
 
 EXPIRY_GRAIN_SECONDS = 900
+IDLE_GRAIN_SECONDS = 300
 LINK_LIFE_SECONDS = 86_400
 SESSION_LIFE_SECONDS = 8 * 3600
 """A shift. Ended earlier by signing out or by disabling the official."""
+PRINTED_LIFE_SECONDS = 2 * 3600
+"""Of a session that a printed code opened: paper is read by others."""
+FRESH_SECONDS = 600
+"""How long a proof counts as fresh, before rounding up to a quarter of an hour."""
 
 
 class Role(StrEnum):
@@ -49,6 +56,29 @@ class Permission(StrEnum):
     STATISTICS = "statistics"
     """See the figures."""
 
+
+class Way(StrEnum):
+    """How somebody came in."""
+
+    LINK = "link"
+    PASSKEY = "passkey"
+    OIDC = "oidc"
+    """By their organisation's OpenID provider."""
+    PRINTED = "printed"
+    """By a printed code: for handing over codes, and nothing else."""
+
+
+STEP_UP = frozenset(
+    {
+        Permission.BULK,
+        Permission.RECALL,
+        Permission.APPROVE,
+        Permission.OFFICIALS,
+        Permission.SETTINGS,
+        Permission.KEYS,
+    }
+)
+"""What takes a fresh proof of who sits there, whenever something is done; looking takes none."""
 
 USUAL_PERMISSIONS = frozenset({Permission.ISSUE, Permission.RECALL, Permission.APPROVE})
 """Of an official of whom nothing else was said, and of all from before there was a choice."""
@@ -107,6 +137,13 @@ class PortalSession(IssuingBase):
     token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
     official_id: Mapped[str] = mapped_column(ForeignKey("official.id"), index=True)
     expires_at: Mapped[int] = mapped_column(BigInteger)
+    way: Mapped[str] = mapped_column(String(8), default="link", server_default="link")
+    """A `Way`: the best proof that this browser gave of who sits at it."""
+    fresh_until: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    """Until when the last proof counts for what takes a fresh one; 0 for never."""
+    idle_until: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    """From then on the session is locked until its holder proves again who they are, unless a request comes
+    before; 0 until the first. Rounded up to five minutes: no row tells when an official did something."""
 
 
 def new_sign_in_link(
@@ -144,24 +181,73 @@ def redeem_sign_in_link(session: Session, token: str, now: float, role: Role = R
     )
     if official_id is None:
         return None
-    session_token = secrets.token_urlsafe(32)
+    return open_portal_session(session, official_id, Way.LINK, now)
+
+
+def open_portal_session(
+    session: Session, official_id: str, way: Way, now: float, *, fresh: bool = False
+) -> str:
+    """Token, 43 characters, of a fresh session of somebody who proved in this way who they are.
+
+    `fresh` for a proof that counts for what takes a fresh one.
+    """
+    token = secrets.token_urlsafe(32)
+    life_seconds = PRINTED_LIFE_SECONDS if way is Way.PRINTED else SESSION_LIFE_SECONDS
     session.add(
         PortalSession(
-            token_hash=_token_hash(session_token),
+            token_hash=_token_hash(token),
             official_id=official_id,
-            expires_at=_rounded(now + SESSION_LIFE_SECONDS),
+            expires_at=_rounded(now + life_seconds),
+            way=way.value,
+            fresh_until=_rounded(now + FRESH_SECONDS) if fresh else 0,
         )
     )
     session.flush()
-    return session_token
+    return token
 
 
-def official_of_session(
+def refresh_portal_session(
+    session: Session, token_hash: bytes, way: Way, now: float, *, fresh: bool = True
+) -> None:
+    """Whoever holds the session proved again, in this way, who they are."""
+    until = _rounded(now + FRESH_SECONDS) if fresh else PortalSession.fresh_until
+    session.execute(
+        update(PortalSession)
+        .where(PortalSession.token_hash == token_hash)
+        .values(way=way.value, fresh_until=until, idle_until=0)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def session_key(token: str) -> bytes:
+    """Under which the session of this token is kept."""
+    return _token_hash(token)
+
+
+def idle_from(now: float, idle_seconds: int) -> int:
+    """When a session is locked that somebody used now."""
+    return math.ceil((now + idle_seconds) / IDLE_GRAIN_SECONDS) * IDLE_GRAIN_SECONDS
+
+
+def keep_awake(session: Session, token: str, idle_until: int) -> None:
+    """Note that the session is in use."""
+    session.execute(
+        update(PortalSession)
+        .where(PortalSession.token_hash == _token_hash(token))
+        .values(idle_until=idle_until)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def holder_of_session(
     session: Session, token: str, now: float, role: Role = Role.OFFICIAL
-) -> Official | None:
-    """Who is signed in with this session's token, in this role; None if it ended or they are disabled."""
-    return session.scalar(
-        select(Official)
+) -> tuple[Official, PortalSession] | None:
+    """Who is signed in with this session's token, in this role, and the session itself.
+
+    None if it ended or they are disabled.
+    """
+    found = session.execute(
+        select(Official, PortalSession)
         .join(PortalSession, PortalSession.official_id == Official.id)
         .where(
             PortalSession.token_hash == _token_hash(token),
@@ -169,7 +255,8 @@ def official_of_session(
             Official.disabled.is_(False),
             Official.role == role.value,
         )
-    )
+    ).one_or_none()
+    return None if found is None else (found[0], found[1])
 
 
 def end_session(session: Session, token: str) -> None:
@@ -178,8 +265,10 @@ def end_session(session: Session, token: str) -> None:
 
 
 def forget_ways_in(session: Session, official_id: str) -> None:
-    """End every session of theirs, and every link that was not used; in the caller's transaction."""
+    """End every session, passkey, printed code and unused link of theirs; by the caller."""
     session.execute(delete(PortalSession).where(PortalSession.official_id == official_id))
+    session.execute(delete(Passkey).where(Passkey.official_id == official_id))
+    session.execute(delete(PrintedCode).where(PrintedCode.official_id == official_id))
     forget_links(session, official_id)
 
 

@@ -10,8 +10,8 @@ from registry.models import Authority, Official, PortalSession, SignInLink, tran
 from registry.models.official import (
     Role,
     end_session,
+    holder_of_session,
     new_sign_in_link,
-    official_of_session,
     redeem_sign_in_link,
 )
 from tests.clock import FakeClock
@@ -37,6 +37,13 @@ def link(session: Session, clock: FakeClock, **options: int) -> str:
 def redeem(session: Session, token: str, clock: FakeClock) -> str | None:
     with transaction(session):
         return redeem_sign_in_link(session, token, clock())
+
+
+def official_of_session(
+    session: Session, token: str, now: float, role: Role = Role.OFFICIAL
+) -> Official | None:
+    found = holder_of_session(session, token, now, role)
+    return None if found is None else found[0]
 
 
 def disable(session: Session) -> None:

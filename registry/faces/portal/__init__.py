@@ -6,7 +6,7 @@ sealed to who issued it, never put one into an address, a title or a log, and ne
 names the person.
 """
 
-from flask import Flask
+from flask import Flask, g
 
 from registry.faces.database import attach
 from registry.faces.pages import guard_forms, make_pages_app
@@ -20,6 +20,9 @@ from registry.faces.portal import (
     corrections,
     keys,
     officials,
+    oidc,
+    passkeys,
+    printed,
     quota,
     recalls,
     recalls_of_many,
@@ -29,6 +32,7 @@ from registry.faces.portal import (
     statistics,
 )
 from registry.faces.portal.mistakes import show_mistakes_as_pages
+from registry.faces.portal.proof import is_at_home
 from registry.faces.portal.sections import show_sections
 from registry.faces.portal.settings import PortalFace
 
@@ -54,6 +58,8 @@ def create_portal_app(face: PortalFace) -> Flask:
         corrections,
         keys,
         officials,
+        passkeys,
+        printed,
         quota,
         recalls,
         recalls_of_many,
@@ -63,9 +69,18 @@ def create_portal_app(face: PortalFace) -> Flask:
         statistics,
     ):
         app.register_blueprint(part.pages)
+    if face.openid is not None:
+        app.register_blueprint(oidc.pages)
 
     @app.context_processor
     def _on_every_page() -> dict[str, object]:
-        return {"demo": face.profile == "demo"}
+        home = None if face.relying_party is None or is_at_home() else face.relying_party.origin
+        official = g.get("official")
+        return {
+            "demo": face.profile == "demo",
+            "passkeys_elsewhere": home,
+            # A page that is open for too long covers itself.
+            "covers": face.idle_seconds > 0 and official is not None and not official.is_locked,
+        }
 
     return app

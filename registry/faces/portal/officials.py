@@ -245,6 +245,7 @@ def _person_page(found: Official, form: PermissionsForm, note: object = None) ->
         is_oneself=found.id == g.official.official_id,
         held=[PERMISSIONS[each] for each in Permission if each in found.permissions],
         beyond=[PERMISSIONS[each] for each in Permission if each in found.permissions - own],
+        may_print=not is_auditor and Permission.ISSUE in own & found.permissions,
         may_link=is_auditor or found.permissions <= own,
     )
 

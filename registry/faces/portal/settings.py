@@ -1,14 +1,19 @@
 """What the portal is handed when it is put together. It reads no setting and no clock by itself."""
 
+import re
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from flask import current_app
 
 from registry.delivery.messages import SmsMaker
+from registry.faces.portal.openid import OpenIdProvider
 from registry.lifecycle.authorize import IssuingPolicy
+from registry.lifecycle.passkeys import RelyingParty
 from registry.protocol.intervals import Clock
 
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _EXTENSION = "registry_portal"
 
 
@@ -36,6 +41,25 @@ class PortalFace:
     """What makes and sends SMS; without it none is."""
     time_zone: str = "Asia/Shanghai"
     """IANA name of the zone in which times are shown, beside UTC."""
+    idle_seconds: int = 0
+    """After how long without a request a session is locked; 0 for never."""
+    openid: OpenIdProvider | None = None
+    """The organisation's OpenID provider, where it has one."""
+
+    @property
+    def relying_party(self) -> RelyingParty | None:
+        """Who asks for passkeys here. None where browsers know none: at a bare IP address.
+
+        Browsers take no IP address for one, so a registry on this machine is `localhost` to them.
+        """
+        parts = urlsplit(self.address)
+        host = parts.hostname or ""
+        if host in LOOPBACK:
+            port = f":{parts.port}" if parts.port else ""
+            return RelyingParty("localhost", f"{parts.scheme}://localhost{port}")
+        if not host or re.fullmatch(r"[0-9.]+", host) or ":" in host:
+            return None
+        return RelyingParty(host, f"{parts.scheme}://{parts.netloc}")
 
     def attach(self, extensions: dict[str, object]) -> None:
         """Let the views of an application find this."""

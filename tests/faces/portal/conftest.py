@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from datetime import date
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -10,10 +11,9 @@ from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
-from registry.delivery.messages import SmsMaker
 from registry.faces.portal import PortalFace, create_portal_app
 from registry.lifecycle.authorize import IssuingPolicy
-from registry.models import Authority, Official, open_database, transaction
+from registry.models import Authority, Official, PortalSession, open_database, transaction
 from registry.models.official import new_sign_in_link
 from tests.authority import RECALL_KEY
 from tests.clock import FakeClock
@@ -35,14 +35,9 @@ class Portal:
     """The application under test, its clock and a session of its own on its database."""
 
     def __init__(
-        self,
-        url: str,
-        clock: FakeClock,
-        session: Session,
-        profile: str = "demo",
-        sms: SmsMaker | None = None,
+        self, url: str, clock: FakeClock, session: Session, profile: str = "demo", **more: Any
     ) -> None:
-        self.clock, self.session = clock, session
+        self.clock, self.session, self.profile = clock, session, profile
         self.app: Flask = create_portal_app(
             PortalFace(
                 database_url=url,
@@ -54,8 +49,8 @@ class Portal:
                 authority_id=AUTHORITY,
                 profile=profile,
                 region="XA",
-                address=ADDRESS,
-                sms=sms,
+                address=more.pop("address", ADDRESS),
+                **more,
             )
         )
 
@@ -72,6 +67,10 @@ class Portal:
         """A browser in which the official is signed in."""
         browser, link = self.browser(), self.link(official_id)
         browser.post(link, data={"csrf_token": field(browser.get(link), "csrf_token")})
+        if self.profile == "production":
+            # There a link alone is for a first passkey: as if they had come in by one.
+            with transaction(self.session):
+                self.session.query(PortalSession).update({"way": "passkey", "fresh_until": 2**40})
         return browser
 
     def rows(self, table: type) -> list[object]:
@@ -115,7 +114,7 @@ def make_portal(issuing_url: str, clock: FakeClock) -> Iterator[Callable[..., Po
             session.add(Authority(id=AUTHORITY, name="x", certificate_issuer="x", certificate_audience="x"))
             session.flush()
             session.add(Official(id="official-1", authority_id=AUTHORITY, name="Wang Fang"))
-        yield lambda profile="demo", sms=None: Portal(issuing_url, clock, session, profile, sms)
+        yield lambda profile="demo", **more: Portal(issuing_url, clock, session, profile, **more)
     engine.dispose()
 
 
