@@ -49,7 +49,7 @@ from registry.lifecycle.quota import QuotaPolicy
 from registry.models import CertificateKey, open_database
 from registry.models.official import Permission
 from registry.protocol.certificate import load_public_key
-from registry.protocol.guessing import GuessBudget
+from registry.protocol.guessing import ROOM, GuessBudget
 from registry.protocol.intervals import Clock
 from registry.protocol.revision_token import RevisionKeyRing
 from registry.public_files import public_storage
@@ -222,6 +222,7 @@ def issuing(settings: Settings, clock: Clock = time.time) -> Flask:
             recall_public_key=read_recall_public_key(settings.keys_dir),
             policy=issuing_policy(settings),
             guess_budget=GuessBudget().share(settings.web_processes),
+            guess_room=ROOM.share(settings.web_processes),
             trusted_proxies=settings.trusted_proxies,
             test_codes=settings.test_codes,
             hold_milliseconds=settings.answer_hold_milliseconds,

@@ -77,6 +77,22 @@ def live_codes(session: Session, authority_id: str, now: float) -> Mapping[CodeF
     return {CodeForm(form): count for form, count in found}
 
 
+def can_be_guessed(session: Session, authority_id: str, now: float) -> bool:
+    """Whether the authority issues codes of eight digits, or one that it did issue can be used."""
+    if code_form_of(session, authority_id) is CodeForm.SHORT:
+        return True
+    short = (
+        select(VerificationCode.uuid)
+        .where(
+            VerificationCode.authority_id == authority_id,
+            VerificationCode.code_form == CodeForm.SHORT.value,
+            VerificationCode.expires_at > now,
+        )
+        .limit(1)
+    )
+    return session.scalar(short) is not None
+
+
 def code_form_of(session: Session, authority_id: str) -> CodeForm:
     """Of the codes that the authority issues from now on."""
     return CodeForm(session.get_one(Authority, authority_id).code_form)

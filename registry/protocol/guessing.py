@@ -7,7 +7,9 @@ IPv4, a /56 of IPv6: what one subscriber or one small network has). The rules:
 2. A network has `of_network` failures in an hour. What comes after them is not looked at.
 3. Once an authority has `of_authority` failures in an hour, somebody is guessing: for the rest of it every
    network has `when_guessed` only.
-4. Codes of links are looked at always and never counted: of 130 bits nobody guesses one.
+4. Where no code of eight digits can be used there is `ROOM` for more: of 46 bits nobody guesses one either,
+   and behind one address of a carrier are thousands of people who mistype.
+5. Codes of links are looked at always and never counted: of 130 bits nobody guesses one.
 
 So of n networks no more than min(n * of_network, of_authority + n * when_guessed) failures are looked at in
 an hour of the clock. A new hour begins with nothing counted, so any sixty minutes touch two of them.
@@ -48,6 +50,10 @@ class GuessBudget:
         """Whether a try is looked at after so many failures of its network and of its authority."""
         is_guessed = failures_of_authority >= self.of_authority
         return failures_of_network < (self.when_guessed if is_guessed else self.of_network)
+
+
+ROOM = GuessBudget(of_network=2000, of_authority=4000)
+"""Where all codes are long: 5,000 of them are found once in centuries by whoever uses up all of it."""
 
 
 def network_of(address: str) -> bytes:

@@ -187,11 +187,9 @@ def test_a_recall_is_asked_for_with_the_passkey_and_nothing_that_was_filled_in_i
     page = visit.page
     enrol(page, served, served.link())
     page.goto(f"{served.address}/portal/")
-    page.locator("[name=report_type][value=confirmed]").check()
-    page.locator("#test_date").fill("2026-06-14")
+    page.locator("[name=tested][value='2026-06-14']").check()
     page.locator("[name=consent_language][value=zh]").check()
     page.locator("[name=consent_channel][value=phone]").check()
-    page.locator("#agreed").check()
     served.clock.advance(1800)
     page.get_by_role("button", name="Create the code").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("The page is locked")

@@ -75,8 +75,9 @@ class _Hour:
 class Guesses:
     """What failed in this hour of the clock, and what may still be tried."""
 
-    def __init__(self, budget: GuessBudget, clock: Clock) -> None:
+    def __init__(self, budget: GuessBudget, clock: Clock, *, room: GuessBudget | None = None) -> None:
         self._budget = budget
+        self._room = room or budget
         self._clock = clock
         self._hour = _Hour(0)
         self._changed = Condition()
@@ -90,17 +91,20 @@ class Guesses:
             return ended
 
     @contextmanager
-    def looked_at(self, code: str, *, authority_id: str, network: bytes) -> Iterator[None]:
+    def looked_at(
+        self, code: str, *, authority_id: str, network: bytes, can_be_guessed: bool = True
+    ) -> Iterator[None]:
         """Around looking at a code that was tried: raises TooManyGuesses instead, or counts if it fails.
 
         Of tries that come together one waits for those before it if its turn hangs on what comes of them:
         many at once find out no more than one after the other, and no right one pays for them. Whoever calls
-        must hold no database connection, which those before it may need.
+        must hold no database connection, which those before it may need. There is more room unless the
+        authority has codes that `can_be_guessed`, those of eight digits.
         """
         if is_link_code(normalise(code)):
             yield
             return
-        hour, name = self._let_in(authority_id, network)
+        hour, name = self._let_in(authority_id, network, self._budget if can_be_guessed else self._room)
         failed = False
         try:
             yield
@@ -117,17 +121,17 @@ class Guesses:
                     _take_back(hour.tried_of, authority_id)
                 self._changed.notify_all()
 
-    def _let_in(self, authority_id: str, network: bytes) -> tuple[_Hour, bytes]:
+    def _let_in(self, authority_id: str, network: bytes, budget: GuessBudget) -> tuple[_Hour, bytes]:
         with self._changed:
             while True:
                 hour = self._this_hour()
                 name = hour.name_of(authority_id, network)
                 # As if all that is under way were to fail: so the bound holds whatever comes of it.
-                if self._budget.allows(hour.tried[name], hour.tried_of[authority_id]):
+                if budget.allows(hour.tried[name], hour.tried_of[authority_id]):
                     hour.tried[name] += 1
                     hour.tried_of[authority_id] += 1
                     return hour, name
-                if not self._budget.allows(hour.failed[name], hour.failed_of[authority_id]):
+                if not budget.allows(hour.failed[name], hour.failed_of[authority_id]):
                     hour.refused_of[authority_id] += 1
                     raise TooManyGuesses((hour.number + 1) * COUNTED_SECONDS)
                 self._changed.wait()

@@ -1,5 +1,6 @@
 """/api/verify and /api/certificate: a phone turns the code it was given into a certificate for its keys."""
 
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,7 +20,7 @@ from registry.faces.device.schemas import CertificateRequest, VerifyRequest
 from registry.faces.device.settings import IssuingFace
 from registry.lifecycle.certify import VerifiedCode, certify, repeated_verification, verify_code
 from registry.lifecycle.consent import ConsentEvidence
-from registry.lifecycle.guessing import keep_wrong_codes
+from registry.lifecycle.guessing import can_be_guessed, keep_wrong_codes
 from registry.models import Authority, IssuingChaff, transaction
 from registry.protocol.encoding import decode_base64
 
@@ -31,6 +32,8 @@ ACCEPTED_TYPES = {
 }
 """What an app that names a type accepts besides; an app that names none accepts them all."""
 
+SHORT_CODES_READ_EVERY_SECONDS = 60
+
 _VERIFY: Schema = VerifyRequest()
 _CERTIFICATE: Schema = CertificateRequest()
 
@@ -40,7 +43,8 @@ class PhoneViews:
 
     def __init__(self, face: IssuingFace) -> None:
         self._face = face
-        self._guesses = Guesses(face.guess_budget, face.clock)
+        self._guesses = Guesses(face.guess_budget, face.clock, room=face.guess_room)
+        self._short_codes: dict[str, tuple[float, bool]] = {}
 
     def verify(self) -> Response:
         """POST /api/verify."""
@@ -52,6 +56,7 @@ class PhoneViews:
         members = members_of(body, _VERIFY, RefusalCode.UNPARSABLE_REQUEST)
         accept, padding = _accepted(members["accept"]), _bytes_of(members["padding"])
         self._keep_counts(session)
+        has_short = self._has_short_codes(session, caller.authority_id)
         session.rollback()  # gives the connection back: who waits for others' tries must not hold one
         try:
             with (
@@ -59,6 +64,7 @@ class PhoneViews:
                     members["code"],
                     authority_id=caller.authority_id,
                     network=calling_network(request.environ, self._face.trusted_proxies),
+                    can_be_guessed=has_short,
                 ),
                 transaction(session),
             ):
@@ -91,6 +97,15 @@ class PhoneViews:
         for counted in self._guesses.ended():
             with transaction(session):
                 keep_wrong_codes(session, counted)
+
+    def _has_short_codes(self, session: Session, authority_id: str) -> bool:
+        """Whether codes of eight digits can be used here; looked up once a minute."""
+        now = self._face.clock()
+        asked_at, known = self._short_codes.get(authority_id, (-math.inf, True))
+        if not 0 <= now - asked_at < SHORT_CODES_READ_EVERY_SECONDS:
+            known = can_be_guessed(session, authority_id, now)
+            self._short_codes[authority_id] = (now, known)
+        return known
 
     def _answered_before(
         self, session: Session, authority_id: str, body: bytes, padding: bytes, refused: TooManyGuesses

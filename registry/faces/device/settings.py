@@ -37,6 +37,8 @@ class IssuingFace:
     monotonic: Callable[[], float]
     guess_budget: GuessBudget = field(default_factory=GuessBudget)
     """Wrong codes that this process looks at in an hour: its share of the registry's."""
+    guess_room: GuessBudget | None = None
+    """The same while no code of eight digits can be used; none for the same budget."""
     trusted_proxies: int = 0
     """How many proxies of ours a call passes before it comes here."""
     hold_milliseconds: int = 300

@@ -23,7 +23,7 @@ from registry.lifecycle.guessing import choose_code_form, code_form_of, live_cod
 from registry.models import transaction
 from registry.models.official import Permission
 from registry.protocol.codes import CodeForm, space_of
-from registry.protocol.guessing import COUNTED_SECONDS, GuessBudget, chance_of_a_hit, most_looked_at
+from registry.protocol.guessing import COUNTED_SECONDS, ROOM, GuessBudget, chance_of_a_hit, most_looked_at
 
 ATTACKS = (1, 200, 10_000)
 """From how many networks: somebody at home, a small rented net of machines, a large one."""
@@ -92,6 +92,7 @@ def _page(form: CodeFormForm) -> str:
     session, authority_id = db.session(), g.official.authority_id
     live = live_codes(session, authority_id, this_face().clock())
     in_use = code_form_of(session, authority_id)
+    has_short = in_use is CodeForm.SHORT or CodeForm.SHORT in live
     present = [
         _present(_("The last hour that has ended"), 1, live),
         _present(_("The last 24 hours that have ended"), 24, live),
@@ -103,10 +104,10 @@ def _page(form: CodeFormForm) -> str:
         saved="saved" in request.args,
         form_names={one.value: name for one, name in FORM_NAMES.items()},
         in_use=FORM_NAMES[in_use],
-        has_short=in_use is CodeForm.SHORT or CodeForm.SHORT in live,
+        has_short=has_short,
         live=[(FORM_NAMES[one], _number(live[one])) for one in CodeForm if one in live],
         space=_number(space_of(in_use)),
-        attacks=[_attack(networks, live) for networks in ATTACKS],
+        attacks=[_attack(networks, live, _budget_of(has_short)) for networks in ATTACKS],
         compared={one.value: _compared(one) for one in CodeForm},
         compared_codes=_number(COMPARED_CODES),
         compared_networks=_number(COMPARED_NETWORKS),
@@ -120,8 +121,13 @@ def _present(period: str, hours: int, live: Mapping[CodeForm, int]) -> Present:
     return Present(period, _number(looked_at), _number(refused), _chance(chance_of_a_hit(looked_at, live)))
 
 
-def _attack(networks: int, live: Mapping[CodeForm, int]) -> Attack:
-    hour, day = (_looked_at(networks, hours) for hours in (HOURS_IN_SIXTY_MINUTES, HOURS_IN_A_DAY))
+def _budget_of(has_short: bool) -> GuessBudget:
+    """What phones' calls are judged by, where codes of eight digits can be used or not."""
+    return GuessBudget() if has_short else ROOM
+
+
+def _attack(networks: int, live: Mapping[CodeForm, int], budget: GuessBudget) -> Attack:
+    hour, day = (_looked_at(budget, networks, hours) for hours in (HOURS_IN_SIXTY_MINUTES, HOURS_IN_A_DAY))
     return Attack(
         _number(networks),
         _number(hour),
@@ -131,13 +137,13 @@ def _attack(networks: int, live: Mapping[CodeForm, int]) -> Attack:
 
 
 def _compared(form: CodeForm) -> str:
-    guesses = _looked_at(COMPARED_NETWORKS, HOURS_IN_A_DAY)
+    guesses = _looked_at(_budget_of(form is CodeForm.SHORT), COMPARED_NETWORKS, HOURS_IN_A_DAY)
     return _chance(chance_of_a_hit(guesses, {form: COMPARED_CODES}))
 
 
-def _looked_at(networks: int, hours: int) -> int:
+def _looked_at(budget: GuessBudget, networks: int, hours: int) -> int:
     processes = this_face().web_processes
-    return most_looked_at(GuessBudget(), networks=networks, processes=processes, hours=hours)
+    return most_looked_at(budget, networks=networks, processes=processes, hours=hours)
 
 
 def _chance(probability: float) -> str:

@@ -16,7 +16,7 @@ from registry.faces.device.answers import ANSWER_SIZE, BODY_ROOM
 from registry.lifecycle.authorize import hash_code
 from registry.lifecycle.guessing import wrong_codes_since
 from registry.lifecycle.retire import retire_issuing
-from registry.models import VerificationCode, transaction
+from registry.models import Authority, VerificationCode, transaction
 from registry.protocol.guessing import GuessBudget
 from tests.authority import AUTHORITY, DEVICE_KEY, LOOKUP_KEY
 from tests.clock import FakeClock
@@ -133,6 +133,29 @@ def test_a_person_whose_network_guesses_can_use_the_link(
     use_up(verify)
     assert verify(link).status_code == 200
     assert verify(link).status_code == 400, "it is used now, and told so"
+
+
+def test_long_codes_leave_room_for_a_carriers_customers_and_eight_digits_do_not(
+    issuing_face: IssuingFace, issue: Callable[..., str], issuing_session: Session, clock: FakeClock
+) -> None:
+    roomy = replace(BUDGET, of_network=8)
+    verify = verifier(create_issuing_app(replace(issuing_face, guess_budget=BUDGET, guess_room=roomy)))
+    issue()
+    answers = [verify("00000000").status_code for _ in range(9)]
+    assert answers == [400] * 8 + [429]
+    with transaction(issuing_session):
+        issuing_session.scalars(select(VerificationCode)).one().code_form = "short"
+    clock.advance(60)
+    answers = [verify("00000000", "203.0.113.9").status_code for _ in range(4)]
+    assert answers == [400] * 3 + [429], "within a minute of the first code of eight digits"
+    with transaction(issuing_session):
+        issuing_session.scalars(select(VerificationCode)).one().expires_at = int(clock())
+    clock.advance(60)
+    assert verify("00000000", "203.0.113.9").status_code == 400, "it cannot be used any more"
+    with transaction(issuing_session):
+        issuing_session.get_one(Authority, AUTHORITY).code_form = "short"
+    clock.advance(60)
+    assert verify("00000000", "203.0.113.9").status_code == 429, "the next one will be of eight digits"
 
 
 def test_a_header_that_nobody_of_ours_wrote_changes_nothing(

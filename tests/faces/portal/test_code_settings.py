@@ -129,7 +129,7 @@ def test_the_risk_stands_beside_each_form_in_both_languages(browser: FlaskClient
         assert len(glosses) == 3
         assert words in glosses[2]
         assert "36.2" in glosses[2]
-        assert ("1 in 2,200,000" in glosses[0]) == (language == "en")
+        assert ("1 in 830,000" in glosses[0]) == (language == "en")
 
 
 def test_a_forged_form_changes_nothing(portal: Portal, browser: FlaskClient) -> None:

@@ -411,12 +411,12 @@ def test_a_session_that_nobody_used_is_locked_and_what_was_being_sent_is_kept(
     page = browser.get("/portal/", base_url=HOME)
     hidden = {name: field(page, name) for name in ("csrf_token", "once", "consent_version")}
     form = hidden | {
+        "tested": "other",
         "report_type": "confirmed",
         "test_date": "2026-06-14",
         "onset_date": "",
         "consent_language": "zh",
         "consent_channel": "phone",
-        "agreed": "y",
     }
     portal.clock.advance(1199)
     assert browser.get("/portal/", base_url=HOME).status_code == 200
