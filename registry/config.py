@@ -363,10 +363,9 @@ def _check_oidc(settings: Settings) -> None:
         return
     issuer = urlsplit(settings.oidc_issuer)
     is_safe = issuer.scheme == "https" or (issuer.scheme == "http" and issuer.hostname in LOOPBACK)
-    if not is_safe or issuer.query or issuer.fragment or settings.oidc_issuer.endswith("/"):
+    if not is_safe or issuer.query or issuer.fragment:
         raise ConfigurationError(
-            "REGISTRY_OIDC_ISSUER must begin with https:// (http:// for this machine alone), without a slash "
-            "at its end"
+            "REGISTRY_OIDC_ISSUER must begin with https:// (http:// for this machine alone) and hold no query"
         )
     if "openid" not in settings.oidc_scopes.split():
         raise ConfigurationError("REGISTRY_OIDC_SCOPES must name openid")

@@ -199,12 +199,13 @@ def outside_issuers(session: Session, authority_id: str) -> list[str]:
     )
 
 
-def own_statements(session: Session, official_id: str, since: date) -> Sequence[Authorization]:
-    """What the official stated on `since` (UTC) or later, the newest day first."""
+def own_statements(session: Session, official_id: str, since: date, *, most: int) -> Sequence[Authorization]:
+    """What the official stated on `since` (UTC) or later, the newest day first, and no more than `most`."""
     return session.scalars(
         select(Authorization)
         .where(Authorization.official_id == official_id, Authorization.stated_on >= since)
         .order_by(Authorization.stated_on.desc(), Authorization.id)
+        .limit(most)
     ).all()
 
 

@@ -41,11 +41,14 @@ class Failure:
 
     members: Mapping[str, object]
     status: HTTPStatus
+    retry_at: int | None = None
+    """From when on the same request may be granted, in unix seconds, where that is known."""
 
     @classmethod
-    def of(cls, message: str, code: str, status: HTTPStatus) -> Self:
+    def of(cls, message: str, code: str, status: HTTPStatus, retry_at: int | None = None) -> Self:
         """In the contract's shape of errors."""
-        return cls({"error": message[:_MESSAGE_LENGTH], "errorCode": code, "error_code": code}, status)
+        members = {"error": message[:_MESSAGE_LENGTH], "errorCode": code, "error_code": code}
+        return cls(members, status, retry_at)
 
 
 class IssuerViews:
@@ -82,7 +85,10 @@ class IssuerViews:
         first = next((outcome for outcome in outcomes if isinstance(outcome, Failure)), None)
         if first is None:
             return padded({"codes": codes})
-        return padded({"codes": codes, **first.members}, first.status)
+        answer = padded({"codes": codes, **first.members}, first.status)
+        if first.retry_at is not None:
+            answer.headers["Retry-After"] = formatdate(first.retry_at, usegmt=True)
+        return answer
 
     def _try_one(self, session: Session, caller: Caller, wanted: object) -> Mapping[str, object] | Failure:
         """The answer to one request of a batch, or why there is none."""
@@ -90,7 +96,8 @@ class IssuerViews:
             members = checked(wanted, _ISSUE, RefusalCode.UNPARSABLE_REQUEST)
             return self._issue_one(session, caller, members)
         except Refusal as refusal:
-            return Failure.of(str(refusal), refusal.code.value, status_of(refusal.code, "batch_issue"))
+            status = status_of(refusal.code, "batch_issue")
+            return Failure.of(str(refusal), refusal.code.value, status, refusal.retry_at)
         except BadRequest as error:
             return Failure.of(error.description or error.name, "", HTTPStatus.BAD_REQUEST)
         except Exception:  # the codes before this one are committed: without an answer they would be lost

@@ -19,6 +19,7 @@ from registry.errors import Refusal, RefusalCode
 from registry.faces.device.settings import IssuingFace
 from registry.lifecycle.authorize import IssuedCode
 from registry.lifecycle.sms_texts import choose_text
+from registry.lifecycle.statistics import count_sms_error
 from registry.lifecycle.undo import undo_code
 from registry.models import Authority, transaction
 from registry.protocol.signed_sms import SmsPurpose
@@ -33,6 +34,7 @@ class WantedSms:
 
     message: Message
     only_text: bool
+    authority_id: str
 
 
 def wanted_sms(
@@ -68,7 +70,7 @@ def wanted_sms(
     message = face.sms.message(
         number, template, authority_id=authority_id, signed=signed, purpose=SmsPurpose.ISSUED
     )
-    return WantedSms(message, only_text)
+    return WantedSms(message, only_text, authority_id)
 
 
 def deliver(face: IssuingFace, session: Session, wanted: WantedSms, issued: IssuedCode) -> dict[str, str]:
@@ -86,21 +88,23 @@ def deliver(face: IssuingFace, session: Session, wanted: WantedSms, issued: Issu
         if face.sms.desk is None:
             raise TypeError("an SMS is to be sent where there is no gateway")
         delivery = face.sms.desk.send(sms).delivery
-    except Refusal:
-        undone(face, session, issued, is_our_fault=True)
+    except Refusal as refusal:
+        undone(face, session, wanted.authority_id, issued, refusal.code.value)
         raise
-    if delivery is not Delivery.SENT and undone(
-        face, session, issued, is_our_fault=delivery is not Delivery.REFUSED
-    ):
+    if delivery is not Delivery.SENT and undone(face, session, wanted.authority_id, issued, delivery.value):
         raise Refusal(RefusalCode.SMS_FAILURE, _REASONS[delivery])
     return {}
 
 
-def undone(face: IssuingFace, session: Session, issued: IssuedCode, *, is_our_fault: bool) -> bool:
-    """Undo the code; False if a phone has used it meanwhile, so that its SMS arrived after all."""
+def undone(face: IssuingFace, session: Session, authority_id: str, issued: IssuedCode, why: str) -> bool:
+    """Undo the code, and count why; False if a phone has used it meanwhile: its SMS arrived after all."""
+    now, is_our_fault = face.clock(), why != Delivery.REFUSED.value
     with transaction(session):
         # A crash before this commit leaves a code that nobody has, until it expires.
-        return undo_code(session, issued.uuid, now=face.clock(), is_our_fault=is_our_fault)
+        is_undone = undo_code(session, issued.uuid, now=now, is_our_fault=is_our_fault)
+        if is_undone:
+            count_sms_error(session, authority_id, why, now)
+        return is_undone
 
 
 _REASONS = {

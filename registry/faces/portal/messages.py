@@ -18,6 +18,7 @@ from registry.faces.portal.settings import this_face
 from registry.lifecycle.at_hand import AtHand, begin_delivery, note_delivery
 from registry.lifecycle.authorize import IssuedCode
 from registry.lifecycle.sms_texts import choose_text, sms_texts
+from registry.lifecycle.statistics import count_sms_error
 from registry.models import Authority, transaction
 from registry.protocol.signed_sms import SmsPurpose
 from registry.protocol.sms_text import DEFAULT_LABEL, fill
@@ -115,6 +116,8 @@ def send_code(
     outcome = _send(codes, expires_at, number, template, is_signed=is_signed)
     with transaction(session):
         note_delivery(session, uuid, outcome.word)
+        if outcome.delivery is not Delivery.SENT:
+            count_sms_error(session, authority_id, outcome.delivery.value, face.clock())
 
 
 def _send(

@@ -191,7 +191,7 @@ class OpenIdProvider:
             age = None if self._read_at is None else now - self._read_at
             if age is not None and 0 <= age < (1 if again else KEYS_READ_EVERY_SECONDS):
                 return
-            metadata = _get_json(f"{self.policy.issuer}/.well-known/openid-configuration")
+            metadata = _get_json(f"{self.policy.issuer.rstrip('/')}/.well-known/openid-configuration")
             if metadata.get("issuer") != self.policy.issuer:
                 raise Unavailable("the OpenID provider says that it is another")
             missing = {"authorization_endpoint", "token_endpoint", "jwks_uri"} - metadata.keys()

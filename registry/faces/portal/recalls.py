@@ -48,6 +48,8 @@ from registry.protocol.intervals import utc_date
 LISTED_DAYS = 7
 """Of one's own statements; older ones are found by their number."""
 LISTED_ORDERS = 100
+LISTED_STATEMENTS = 200
+"""Whoever states more in a week does it from files, and takes a whole file back on its own page."""
 STATES = {
     RecallState.ASKED: lazy("waits for another official"),
     RecallState.APPROVED: lazy("approved, done before the next publishing"),
@@ -180,7 +182,7 @@ def _overview(form: NumberForm) -> str:
         "portal/recalls.html",
         form=form,
         orders=[_shown(session, each, names) for each in orders],
-        statements=own_statements(session, g.official.official_id, since),
+        statements=own_statements(session, g.official.official_id, since, most=LISTED_STATEMENTS),
         report_types=NAMES_OF_TYPES,
         channels=CHANNELS,
         listed_days=LISTED_DAYS,

@@ -13,7 +13,16 @@ from sqlalchemy.orm import Session
 from registry.delivery.messages import SmsMaker
 from registry.delivery.sms import SmsDesk
 from registry.faces.device import IssuingFace, create_issuing_app
-from registry.models import Authority, Authorization, IssuingBase, SmsTemplate, VerificationCode, transaction
+from registry.models import (
+    Authority,
+    Authorization,
+    IssuingBase,
+    QuotaUse,
+    SmsErrorCount,
+    SmsTemplate,
+    VerificationCode,
+    transaction,
+)
 from tests.authority import ADMIN_KEY, AUTHORITY, DEVICE_KEY, MadeSigner
 from tests.delivery.gateway import SuiteGateway, suite_gateway
 from tests.faces.device.conftest import Post, poster
@@ -133,6 +142,11 @@ def test_a_code_whose_sms_does_not_go_out_is_undone_and_can_be_asked_for_again(
     assert (answer.status_code, answer.json and answer.json["errorCode"]) == (400, "sms_failure")
     assert codes(issuing_session) == 0
     assert not issuing_session.scalars(select(Authorization.id)).all()
+    (counted,) = issuing_session.scalars(select(SmsErrorCount))
+    assert counted.n == 1
+    # Taken back from the day's quota for a fault of ours, and kept where the number was refused.
+    kept = {row.n for row in issuing_session.scalars(select(QuotaUse))}
+    assert kept == {1 if counted.code == "refused" else 0}
     gateway.behaviour = 200
     again = lab("/api/issue", {**STATEMENT, "phone": NUMBER, "uuid": HANDLE})
     assert again.status_code == 200

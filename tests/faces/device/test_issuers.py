@@ -285,6 +285,8 @@ def test_when_the_days_codes_are_used_up_the_answer_says_from_when_there_are_mor
     assert (answer.status_code, answer.json["errorCode"]) == (429, "quota_exceeded")
     assert answer.headers["Retry-After"] == "Tue, 16 Jun 2026 00:00:00 GMT"
     assert size_of(answer) == size_of(lab("/api/issue", {}))
+    several = batch(lab, statement, statement)
+    assert (several.status_code, several.headers["Retry-After"]) == (429, answer.headers["Retry-After"])
     issuing_session.rollback()
     assert issuing_session.scalar(select(func.count()).select_from(VerificationCode)) == 1
     clock.advance(86_400 / 2)
