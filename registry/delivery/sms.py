@@ -135,10 +135,10 @@ class SmsDesk:
         self._take_room()
         try:
             pending = self._threads.submit(_send, gateways, sms, then)
-        except RuntimeError:
+        except RuntimeError as error:
             # The process is about to end: nothing more is taken in.
             self._room.release()
-            raise
+            raise Refusal(RefusalCode.SMS_FAILURE, "no SMS is sent now: try again in a minute") from error
         pending.add_done_callback(lambda _pending: self._room.release())
         return pending
 

@@ -161,6 +161,11 @@ def authorize(
             nonce_hash=statement.nonce_hash,
         )
         if _stored(session, row):
+            if statement.nonce_hash is not None:
+                # No official's act: what a phone does is never on record, and strangers could use up what
+                # officials may issue. The authority's number of self-reports a day bounds these.
+                count_one(session, CountKind.ISSUED, now)
+                return IssuedCode(handle, code, link_code, expires_at, authorization.id)
             take_one(
                 session,
                 authority_id=authority_id,
@@ -170,9 +175,6 @@ def authorize(
                 now=now,
             )
             count_one(session, CountKind.ISSUED, now)
-            if statement.nonce_hash is not None:
-                # No official's act: what a phone does is never on record.
-                return IssuedCode(handle, code, link_code, expires_at, authorization.id)
             actor = actor_of(
                 official_id=statement.official_id,
                 api_key_hash=statement.api_key_hash,

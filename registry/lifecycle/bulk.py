@@ -202,8 +202,14 @@ def issue_rows(
                 if lost_code is not None and lost_code[0].expires_at > now:
                     _end(session, [lost_code[0]], worker, now)
         except Refusal as refusal:
-            if refusal.code is RefusalCode.QUOTA_EXCEEDED:
+            if refusal.code in {RefusalCode.QUOTA_EXCEEDED, RefusalCode.MAINTENANCE_MODE}:
+                # No fault of the row's: the same file goes on once there are codes again.
                 return False
+            if lost_code is not None:
+                # What was undone with the row: nobody has that code, and none comes in its place.
+                refund_one(session, lost_code[1])
+                if lost_code[0].expires_at > now:
+                    _end(session, [lost_code[0]], worker, now)
             row.outcome, row.code_uuid, row.sealed_for, row.handed_out = refusal.code.value, None, None, False
             session.add(row)
             session.flush()

@@ -21,7 +21,13 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from registry.errors import CertificateInvalid, Malformed, Refusal, RefusalCode
-from registry.lifecycle.authorize import IssuingPolicy, check_open, hash_code, hash_nonce
+from registry.lifecycle.authorize import (
+    IssuingPolicy,
+    check_open,
+    hash_code,
+    hash_nonce,
+    life_of,
+)
 from registry.lifecycle.consent import NO_CONSENT, ConsentEvidence, read_consent
 from registry.lifecycle.counts import CountKind, count_one
 from registry.lifecycle.letters import seal_to_letter
@@ -43,6 +49,7 @@ from registry.protocol.certificate import (
     read_jwt,
     verify_jwt,
 )
+from registry.protocol.codes import CodeForm
 from registry.protocol.encoding import decode_base64, encode_base64
 from registry.protocol.intervals import interval_of_date
 from registry.protocol.recall import HANDLE_BYTES, seal_handle
@@ -130,7 +137,7 @@ def verify_code(
         session,
         authority_id,
         expires_at=row.expires_at,
-        life_seconds=policy.code_life_seconds,
+        life_seconds=life_of(CodeForm(row.code_form), policy, phone_made=row.phone_made),
         now=now,
     )
     count_one(session, CountKind.REDEEMED, now)

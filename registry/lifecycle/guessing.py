@@ -64,13 +64,15 @@ def wrong_codes_since(session: Session, authority_id: str, since: float) -> tupl
 
 
 def live_codes(session: Session, authority_id: str, now: float) -> Mapping[CodeForm, int]:
-    """How many of the authority's codes a phone could use now, by their form; forms without one left out."""
+    """How many of the authority's codes a phone could use now, as far as it is told, by their form; forms
+    without one left out."""
     found = session.execute(
         select(VerificationCode.code_form, func.count())
         .where(
             VerificationCode.authority_id == authority_id,
             VerificationCode.expires_at > now,
-            VerificationCode.claimed.is_(False),
+            # Not by whether it was used: who looked twice would see when a phone called.
+            VerificationCode.claim_told.is_(False),
         )
         .group_by(VerificationCode.code_form)
     )

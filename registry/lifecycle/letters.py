@@ -20,7 +20,7 @@ from registry.errors import Refusal, RefusalCode
 from registry.lifecycle.activity import actor_of, record_act
 from registry.lifecycle.authorize import code_of, hash_code
 from registry.lifecycle.recall_orders import end_what_is_under_way
-from registry.models import Authorization, RecallOrder, WithdrawalLetter
+from registry.models import Authorization, RecallOrder, VerificationCode, WithdrawalLetter
 from registry.models.recall import RecallReason, RecallState
 from registry.protocol.activity import ActKind
 from registry.protocol.codes import new_link_code, normalise
@@ -83,11 +83,13 @@ def withdraw_by_letter(session: Session, letter_code: str, *, lookup_key: bytes,
     What was not used yet ends. The letter is used up, and the act is on record without anybody's name.
     Refuses with `code_invalid` for anything but the code of a letter that is good.
     """
-    letter = session.scalar(
-        select(WithdrawalLetter)
-        .filter_by(code_hash=hash_code(lookup_key, _ANY_AUTHORITY, letter_code))
-        .with_for_update()
-    )
+    good = select(WithdrawalLetter).filter_by(code_hash=hash_code(lookup_key, _ANY_AUTHORITY, letter_code))
+    letter = session.scalar(good)
+    if letter is not None:
+        # The code first and then its letter, as whoever uses the code does: no two wait for each other.
+        code = select(VerificationCode.uuid).filter_by(authorization_id=letter.authorization_id)
+        session.execute(code.with_for_update())
+        letter = session.scalar(good.with_for_update().execution_options(populate_existing=True))
     if letter is None:
         raise Refusal(RefusalCode.CODE_INVALID, "no letter that is good has this code")
     authorization = session.get_one(Authorization, letter.authorization_id)

@@ -20,13 +20,16 @@ from registry.lifecycle.authorize import (
     IssuingPolicy,
     Statement,
     authorize,
+    check_open,
     check_statement,
     hash_nonce,
+    life_of,
     rounded_expiry,
 )
 from registry.lifecycle.inserts import insert_into
 from registry.lifecycle.undo import undo_code
 from registry.models import SelfReportDay, SelfReportNumber
+from registry.protocol.codes import CodeForm
 from registry.protocol.intervals import utc_date
 
 NONCE_BYTES = 256
@@ -68,8 +71,8 @@ def report_oneself(
 ) -> SelfReported:
     """Make the code of a number's first report of the day; nothing for another one of it.
 
-    Refuses with `missing_date` and `invalid_date`, and with `quota_exceeded`, before it looks at the number
-    itself, if the authority or the number's prefix has had its SMS of today.
+    Refuses with `maintenance_mode`, `missing_date` and `invalid_date`, and with `quota_exceeded`, before it
+    looks at the number itself, if the authority or the number's prefix has had its SMS of today.
     """
     statement = Statement(
         report_type="user-report",
@@ -78,6 +81,8 @@ def report_oneself(
         api_key_hash=api_key_hash,
         nonce_hash=hash_nonce(lookup_key, authority_id, report.nonce),
     )
+    # All that could answer otherwise comes before the number is looked at: nobody may learn who reported.
+    authority = check_open(session, authority_id)
     check_statement(statement, policy=policy, now=now)
     key = _key_of_today(session, now)
     number_hash = _hash(key, b"number", report.e164)
@@ -88,7 +93,7 @@ def report_oneself(
         session.scalar(of_prefix) or 0
     ) >= MOST_OF_A_PREFIX:
         raise Refusal(RefusalCode.QUOTA_EXCEEDED, "no more self-reports today: ask your health authority")
-    expires_at = rounded_expiry(now, policy.code_life_seconds)
+    expires_at = rounded_expiry(now, life_of(CodeForm(authority.code_form), policy))
     if session.get(SelfReportNumber, (authority_id, number_hash)) is not None:
         return SelfReported(expires_at, None, number_hash)
     session.add(SelfReportNumber(authority_id=authority_id, number_hash=number_hash, prefix_hash=prefix_hash))

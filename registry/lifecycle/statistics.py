@@ -77,7 +77,7 @@ def count_certified(session: Session, authority_id: str, now: float) -> None:
 
 
 def count_sms_error(session: Session, authority_id: str, code: str, now: float) -> None:
-    """A gateway refused a message, with this code of its own; cut to 32 characters. Never hand it a text."""
+    """An SMS did not go out as wanted; `code` is a word of ours, of 32 characters at most."""
     rows = table_of(SmsErrorCount)
     session.execute(
         insert_into(session, SmsErrorCount)
@@ -152,11 +152,19 @@ def figures(
     return found
 
 
+_IS_SELF_REPORT = Authorization.report_type == "user-report"
+"""People's own acts: no exact number of them may leave, nor be had by taking others from a sum."""
+
+
 def issued(session: Session, authority_id: str, first: date, last: date) -> dict[date, int]:
     """By day, all codes that the authority's officials and systems issued."""
     rows = session.execute(
         select(Authorization.stated_on, func.count())
-        .where(Authorization.authority_id == authority_id, Authorization.stated_on.between(first, last))
+        .where(
+            Authorization.authority_id == authority_id,
+            Authorization.stated_on.between(first, last),
+            ~_IS_SELF_REPORT,
+        )
         .group_by(Authorization.stated_on)
     )
     return {day: n for day, n in rows.all()}  # noqa: C416  # rows are no pairs to a type checker
@@ -209,6 +217,7 @@ def _issued_by(
             Authorization.authority_id == authority_id,
             Authorization.stated_on.between(first, last),
             who.is_not(None),
+            ~_IS_SELF_REPORT,
             *more,
         )
         .group_by(Authorization.stated_on, who)

@@ -29,7 +29,7 @@ def undo_code(session: Session, uuid: str, *, now: float, is_our_fault: bool = T
         return False
     statement = session.get_one(Authorization, code.authorization_id)
     authority_id, issuer = statement.authority_id, (statement.official_id, statement.api_key_hash)
-    if is_our_fault:
+    if is_our_fault and not statement.is_self_report:
         refund_one(session, statement)
     statement_id, day, is_self_report = statement.id, statement.stated_on, statement.is_self_report
     session.execute(delete(CodeAtHand).where(CodeAtHand.code_uuid == uuid))

@@ -266,8 +266,9 @@ def end_session(session: Session, token: str) -> None:
 
 def forget_ways_in(session: Session, official_id: str) -> None:
     """End every session, passkey, printed code and unused link of theirs; by the caller."""
-    session.execute(delete(PortalSession).where(PortalSession.official_id == official_id))
+    # Passkeys first, as whoever proves by one and refreshes a session does: no two wait for each other.
     session.execute(delete(Passkey).where(Passkey.official_id == official_id))
+    session.execute(delete(PortalSession).where(PortalSession.official_id == official_id))
     session.execute(delete(PrintedCode).where(PrintedCode.official_id == official_id))
     forget_links(session, official_id)
 

@@ -26,11 +26,11 @@ LABEL = re.compile(r"[A-Za-z0-9._-]{1,40}")
 DEFAULT_TEMPLATES: Mapping[str, str] = {
     "zh": (
         "【卫生健康部门】请在装有应用的手机上点开：[link] 打不开时，请在应用中输入验证码[code]。"
-        "[longexpires]小时内有效，请勿转发给他人。"
+        "约[longexpires]小时内有效，请勿转发给他人。"
     ),
     "en": (
         "From your health authority. On the phone with the app, tap [link] If that does not open, enter "
-        "this code in the app: [code]. Good for [longexpires] hours. Do not pass it on."
+        "this code in the app: [code]. Good for about [longexpires] h. Do not pass it on."
     ),
 }
 """By language: what is sent where an authority has no text of its own."""
@@ -79,7 +79,8 @@ class SmsValues:
             "longcode": self.link_code,
             "link": self.link,
             "expires": str(self.seconds_left // 60),
-            "longexpires": str(self.seconds_left // 3600),
+            # Never none: a code of eight digits lives for less than one.
+            "longexpires": str(max(1, self.seconds_left // 3600)),
         }
 
 

@@ -97,14 +97,13 @@ def deliver(face: IssuingFace, session: Session, wanted: WantedSms, issued: Issu
 
 
 def undone(face: IssuingFace, session: Session, authority_id: str, issued: IssuedCode, why: str) -> bool:
-    """Undo the code, and count why; False if a phone has used it meanwhile: its SMS arrived after all."""
+    """Count why and undo the code; not undone (False) if a phone has used it: its SMS arrived after all."""
     now, is_our_fault = face.clock(), why != Delivery.REFUSED.value
     with transaction(session):
         # A crash before this commit leaves a code that nobody has, until it expires.
-        is_undone = undo_code(session, issued.uuid, now=now, is_our_fault=is_our_fault)
-        if is_undone:
-            count_sms_error(session, authority_id, why, now)
-        return is_undone
+        # Counted first, for the act comes last.
+        count_sms_error(session, authority_id, why, now)
+        return undo_code(session, issued.uuid, now=now, is_our_fault=is_our_fault)
 
 
 _REASONS = {

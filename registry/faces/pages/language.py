@@ -34,10 +34,11 @@ def in_language(code: str) -> str:
     return "?" + urlencode([*others, ("lang", code)])
 
 
-def speak_languages(app: Flask, face: str, codes: Sequence[str]) -> None:
+def speak_languages(app: Flask, face: str, codes: Sequence[str], *, path: str | None = None) -> None:
     """Translate the pages of `app` under /`face`, and remember what was chosen on them.
 
-    `codes` are all languages, the first of them for browsers that ask for several alike.
+    `path` is where they lie, if not there. `codes` are all languages, the first of them for browsers that
+    ask for several alike.
     """
     cookie = f"{face}_language"
     app.extensions[_EXTENSION] = (cookie, tuple(codes))
@@ -51,7 +52,7 @@ def speak_languages(app: Flask, face: str, codes: Sequence[str]) -> None:
                 cookie,
                 str(chosen),
                 max_age=_COOKIE_LIFE_SECONDS,
-                path=f"/{face}",
+                path=path or f"/{face}",
                 httponly=True,
                 secure=request.is_secure,
                 samesite="Strict",

@@ -21,7 +21,7 @@ def create_person_app(face: PersonFace) -> Flask:
     app = make_pages_app(__name__, "person")
     face.attach(app.extensions)
     attach(app, face.database_url)
-    speak_languages(app, "person", ("zh", "en"))
+    speak_languages(app, "person", ("zh", "en"), path="/")
     show_mistakes_as_pages(app)
     app.register_blueprint(links.pages)
     app.register_blueprint(withdrawals.pages)

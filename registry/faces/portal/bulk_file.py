@@ -84,10 +84,10 @@ def read_file(content: bytes, limits: tuple[date, date]) -> BulkFile:
     return _read_rows(names, cells, limits)
 
 
-def advice_on_phones() -> str | None:
-    """Why a column of telephone numbers is not taken, or none if it is."""
+def advice_on_phones() -> str:
+    """Why a column of telephone numbers is not taken."""
     return str(
-        _("Telephone numbers are not taken here, for no SMS is sent: take the column out of the file.")
+        _("Telephone numbers are not taken here, for no SMS is sent from a file: take the column out of it.")
     )
 
 

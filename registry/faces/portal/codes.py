@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from babel.dates import format_date, format_timedelta, get_timezone, get_timezone_name
-from flask import Blueprint, g, redirect, render_template, request, url_for
+from flask import Blueprint, abort, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import force_locale
 from flask_babel import gettext as _
@@ -25,12 +25,12 @@ from registry.faces.portal.consent import CONSENT_LANGUAGES
 from registry.faces.portal.forms import CHANNELS, NAMES_OF_TYPES
 from registry.faces.portal.messages import STATES, shown_text, sms_maker
 from registry.faces.portal.settings import this_face
-from registry.faces.portal.sign_in import require
+from registry.faces.portal.sign_in import proof_or_asked, require
 from registry.lifecycle.at_hand import AtHand, OwnCode, end_code, extend_code, look_at, own_code, own_codes
 from registry.lifecycle.authorize import life_of
 from registry.lifecycle.letters import make_letter
 from registry.models import transaction
-from registry.models.official import Permission
+from registry.models.official import Permission, Way
 from registry.protocol.codes import CodeForm, group, link_of
 
 SOON_SECONDS = 3600
@@ -93,6 +93,8 @@ def code(uuid: str) -> ResponseReturnValue:
         shown_sms=None
         if at_hand is None or own.delivery is None
         else shown_text(at_hand, own.expires_at, person_language),
+        may_recall=Permission.RECALL in g.official.permissions,
+        may_make_letter=g.official.way is not Way.PRINTED,
         statement_number=own.authorization.id,
         phone_made=own.phone_made,
         longer=None if own.expires_at >= own.longest else _how_long(own, language),
@@ -148,6 +150,12 @@ def letter(uuid: str) -> ResponseReturnValue:
 
     It voids an earlier one.
     """
+    if g.official.way is Way.PRINTED:
+        # Whoever holds a sheet of codes could withdraw with letters whatever its owner issued.
+        abort(403)
+    asked = proof_or_asked()
+    if asked is not None:
+        return asked
     face, session, own = this_face(), db.session(), find_own(uuid)
     with transaction(session):
         # A crash after this commit leaves a letter that nobody has seen: the next one voids it.

@@ -16,11 +16,17 @@ from registry.faces.portal.authorizations import (
     test_days,
 )
 from registry.faces.portal.forms import CorrectionForm
-from registry.faces.portal.sign_in import require
+from registry.faces.portal.sign_in import demand, require
 from registry.models.official import Permission
 
 pages = Blueprint("corrections", __name__, url_prefix="/portal/recalls/negative")
 pages.before_request(require(Permission.RECALL))
+
+
+@pages.before_request
+def _issuers_only() -> None:
+    """Its code stands on a page of those who hand over codes."""
+    demand(Permission.ISSUE)
 
 
 @pages.get("/")

@@ -7,6 +7,7 @@ the answer is a page of ours, which leads on. The state counts once; the databas
 
 import secrets
 
+import flask
 from flask import Blueprint, Response, current_app, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from itsdangerous import BadData, URLSafeSerializer
@@ -76,7 +77,12 @@ def back() -> ResponseReturnValue:
         log.error("OpenID: %s", fault)
         return _told(render_template("portal/oidc_refused.html", unavailable=True), 503)
     response = _told(render_template("portal/oidc_in.html", again=not token), 200)
-    return ENTRANCE.give_cookie(response, token) if token else response
+    if not token:
+        return response
+    # Somebody else's forms, which may wait in another tab of this browser, are nobody's any more.
+    flask.session.clear()
+    flask.session.modified = True
+    return ENTRANCE.give_cookie(response, token)
 
 
 def _come_in(wanted: Request, person: Person, session_before: bytes | None) -> str:

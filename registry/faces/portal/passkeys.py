@@ -26,6 +26,7 @@ from registry.lifecycle.passkeys import (
     LONGEST_LABEL,
     enrol,
     enrolment_options,
+    has_passkey,
     passkeys_of,
     prove,
     remove_passkey,
@@ -123,7 +124,8 @@ def overview() -> ResponseReturnValue:
 def added() -> ResponseReturnValue:
     """Keep a fresh one."""
     # By a link alone no older passkey is asked for: it may be lost, and the link is what is left.
-    told = _owner_or_told() or (None if g.official.way is Way.LINK else proof_or_asked())
+    # The provider alone vouches for who has no passkey yet, and asks them each time.
+    told = _owner_or_told() or (None if _may_begin() else proof_or_asked())
     if told is not None:
         return told
     label = request.form.get("label", "").strip()
@@ -133,11 +135,17 @@ def added() -> ResponseReturnValue:
         answer, now = brought(Purpose.ENROL), this_face().clock()
         with transaction(db.session()) as session:
             owner = session.get_one(Official, g.official.official_id)
-            enrol(session, party(), owner, answer, label, now)
+            # Before the act, which comes last: whoever is being removed meanwhile waits for nobody who waits.
             refresh_portal_session(session, session_key(ENTRANCE.token), Way.PASSKEY, now)
+            enrol(session, party(), owner, answer, label, now)
     except ProofRefused:
         return _overview(_("This did not make a passkey. Try again, or with another device.")), 400
     return redirect(url_for("passkeys.overview"), 303)
+
+
+def _may_begin() -> bool:
+    way = g.official.way
+    return way is Way.LINK or (way is Way.OIDC and not has_passkey(db.session(), g.official.official_id))
 
 
 @pages.post("/passkeys/remove")

@@ -187,6 +187,7 @@ def _overview(form: NumberForm) -> str:
         channels=CHANNELS,
         listed_days=LISTED_DAYS,
         may_ask=Permission.RECALL in g.official.permissions,
+        may_correct=g.official.permissions >= {Permission.RECALL, Permission.ISSUE},
     )
 
 

@@ -80,7 +80,8 @@ def _who_states(session: Session, authority_id: str) -> dict[str, dict[str, Whos
     )
     keys = session.execute(
         select(ApiKey.key_hash, ApiKey.name, ApiKey.preview)
-        .where(ApiKey.authority_id == authority_id, ApiKey.kind == "admin")
+        # Device keys too: people's own reports came through them.
+        .where(ApiKey.authority_id == authority_id, ApiKey.kind != "stats")
         .order_by(ApiKey.name, ApiKey.preview, ApiKey.key_hash)
     )
     groups = {

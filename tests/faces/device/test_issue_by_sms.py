@@ -80,7 +80,7 @@ def test_the_sms_holds_code_and_link_and_the_code_is_good(
     assert "generatedSMS" not in answer
     (text,) = gateway.texts()
     assert answer["code"] in text
-    assert "Good for 24 hours" in text
+    assert "Good for about 24 h" in text
     found = re.search(rf"{ADDRESS}/v\?c=([A-Z2-7]{{26}})", text)
     assert found
     assert found[1] not in str(answer)

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import pytest
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
@@ -28,6 +28,7 @@ from registry.lifecycle.retire import retire_issuing
 from registry.models import (
     Authority,
     IssuingBase,
+    QuotaUse,
     SelfReportDay,
     SelfReportNumber,
     VerificationCode,
@@ -40,6 +41,7 @@ from tests.faces.device.conftest import Post, poster, size_of
 
 ADDRESS = "https://keys.health.example"
 NUMBER = "+86 138-0013-8000"
+OTHER = "+8613900139001"
 NONCE = base64.b64encode(bytes(range(256))).decode()
 REPORT = {"phone": NUMBER, "nonce": NONCE, "testDate": "2026-06-14"}
 
@@ -185,6 +187,29 @@ def test_a_second_report_of_the_day_gets_the_same_answer_and_no_sms(
     phone("/api/user-report", REPORT | {"testDate": "2026-06-15"})
     code_of(gateway, at=1)
     assert len(gateway.asked) == 2, "the next day it is sent again"
+
+
+@pytest.mark.parametrize("state", ["short codes", "maintenance", "no codes left"])
+def test_nothing_of_the_authoritys_tells_a_number_that_has_reported_from_another(
+    phone: Post, issuing_session: Session, clock: FakeClock, state: str
+) -> None:
+    assert phone("/api/user-report", REPORT).status_code == 200
+    with transaction(issuing_session):
+        authority = issuing_session.get_one(Authority, AUTHORITY)
+        authority.maintenance = state == "maintenance"
+        authority.code_form = "short" if state == "short codes" else "digits"
+        if state == "no codes left":
+            issuing_session.execute(update(QuotaUse).values(most=0))
+    again, other = (phone("/api/user-report", {**REPORT, "phone": number}) for number in (NUMBER, OTHER))
+    assert again.status_code == other.status_code == (429 if state == "maintenance" else 200)
+    for name in ("errorCode", "expiresAt", "expiresAtTimestamp"):
+        assert (again.json or {}).get(name) == (other.json or {}).get(name)
+    assert size_of(again) == size_of(other)
+
+
+def test_no_stranger_uses_up_what_officials_may_issue(phone: Post, issuing_session: Session) -> None:
+    assert phone("/api/user-report", REPORT).status_code == 200
+    assert rows(issuing_session, QuotaUse) == []
 
 
 def test_the_key_of_a_day_is_destroyed_with_the_day(

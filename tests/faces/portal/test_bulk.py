@@ -307,6 +307,19 @@ def test_when_the_quota_ends_in_the_middle_the_job_stops_there_and_goes_on_later
     assert [line["outcome"] for line in fetch(browser, page)] == ["not_shown_any_more"] * 4 + ["issued"]
 
 
+def test_maintenance_stops_a_job_and_no_row_is_lost_by_it(portal: Portal, browser: FlaskClient) -> None:
+    with transaction(portal.session):
+        portal.session.get_one(Authority, AUTHORITY).maintenance = True
+    stopped = give(browser, file_of(3))
+    assert "All codes are made" not in stopped.text
+    assert live(portal) == set()
+    with transaction(portal.session):
+        portal.session.get_one(Authority, AUTHORITY).maintenance = False
+    page = give(browser, file_of(3))
+    assert "3 of 3 rows." in page.text
+    assert len(live(portal)) == 3
+
+
 def test_a_file_with_a_fault_issues_nothing(portal: Portal, browser: FlaskClient) -> None:
     page = give(browser, b"testDate,language\n2026-06-14,zh\n13812345678,zh\n")
     assert page.status_code == 400

@@ -1,9 +1,11 @@
 """Who settles things sees what can be guessed, and the risk of each form beside the choice of it."""
 
 import re
+from hashlib import sha256
 
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import update
 from werkzeug.test import TestResponse
 
 from registry.lifecycle.activity import acts_of, check_chain
@@ -52,7 +54,7 @@ def lay_codes(portal: Portal, count: int, form: CodeForm, **more: object) -> Non
                 VerificationCode(
                     uuid=name[:36],
                     authorization_id=name[:36],
-                    code_hash=name.encode().ljust(32)[:32],
+                    code_hash=sha256(name.encode()).digest(),
                     code_form=form.value,
                     **row | more,
                 )
@@ -65,14 +67,18 @@ def form_in_use(portal: Portal) -> str:
 
 
 def cells(page: TestResponse) -> list[str]:
-    return re.findall(r"<td>(.*?)</td>", page.text)
+    return cells_of(page.text)
+
+
+def cells_of(text: str) -> list[str]:
+    return re.findall(r"<td>(.*?)</td>", text)
 
 
 def test_the_chance_is_that_of_the_codes_that_can_be_used_now(portal: Portal, browser: FlaskClient) -> None:
     assert cells(browser.get(PAGE))[NOW:][1:3] == ["none", "none"]
     lay_codes(portal, 40, CodeForm.SHORT)
     lay_codes(portal, 2, CodeForm.DIGITS)
-    lay_codes(portal, 5, CodeForm.SHORT, claimed=True)
+    lay_codes(portal, 5, CodeForm.SHORT, claimed=True, claim_told=True)
     lay_codes(portal, 5, CodeForm.SHORT, expires_at=int(portal.clock()))
     page = browser.get(PAGE)
     assert "2 (14 digits and a check digit), 40 (8 digits)" in page.text
@@ -82,6 +88,17 @@ def test_the_chance_is_that_of_the_codes_that_can_be_used_now(portal: Portal, br
     assert cells(page)[NOW:][3:6] == ["3,600", "1 in 690 (0.14%)", "1 in 56 (1.78%)"]
     lay_codes(portal, 1, CodeForm.LETTERS)
     assert cells(browser.get(PAGE)) == cells(page), "who guesses takes the weakest"
+
+
+def test_that_a_code_was_used_shows_no_sooner_than_on_its_own_page(
+    portal: Portal, browser: FlaskClient
+) -> None:
+    lay_codes(portal, 3, CodeForm.DIGITS)
+    before = browser.get(PAGE).text
+    with transaction(portal.session):
+        portal.session.execute(update(VerificationCode).values(claimed=True))
+    assert cells_of(before) == cells(browser.get(PAGE))
+    assert "3 (14 digits and a check digit)" in browser.get(PAGE).text
 
 
 def test_the_wrong_codes_of_the_hours_that_have_ended_are_told_with_their_chance(

@@ -3,7 +3,8 @@
 import pytest
 from werkzeug.test import TestResponse
 
-from registry.models import Authorization, VerificationCode
+from registry.models import Authorization, Official, VerificationCode, transaction
+from registry.models.official import Permission, permission_text
 from tests.faces.portal.conftest import Portal, code_on, fill_in, hand_over
 
 PATH = "/portal/recalls/negative/"
@@ -42,6 +43,15 @@ def test_nothing_else_is_stated_there(portal: Portal, answers: dict[str, str], a
     assert page.status_code == 400
     assert advice in page.text
     assert portal.rows(Authorization) == []
+
+
+def test_it_takes_both_permissions_for_its_code_stands_on_an_issuers_page(portal: Portal) -> None:
+    for held, status in (({Permission.RECALL}, 403), ({Permission.RECALL, Permission.ISSUE}, 200)):
+        with transaction(portal.session):
+            portal.session.get_one(Official, "official-1").permission_text = permission_text(held)
+        browser = portal.signed_in()
+        assert browser.get(PATH).status_code == status
+        assert (PATH in browser.get("/portal/recalls/").text) is (status == 200)
 
 
 def test_the_usual_form_states_no_negative_result(portal: Portal) -> None:

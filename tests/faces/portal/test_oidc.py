@@ -232,7 +232,6 @@ def test_settings_make_the_policy_and_the_secret_shows_nowhere() -> None:
     ("name", "value", "said"),
     [
         ("ISSUER", "http://login.example", "https://"),
-        ("ISSUER", "https://login.example/", "slash"),
         ("CLIENT_ID", "", "go together"),
         ("GROUPS", "", "go together"),
         ("GROUPS", "nurses=crown", "OIDC_GROUPS"),
@@ -419,6 +418,21 @@ def test_whom_the_provider_knows_comes_in_by_it_and_not_past_it_by_a_passkey(
         "/portal/sign-in", base_url=ADDRESS, data=form | {"passkey_answer": made.get(options)}
     )
     assert refused.status_code == 403
+
+
+def test_in_production_a_first_passkey_beside_the_provider_gives_the_fresh_proof(
+    make_portal: MakePortal, liar: LyingProvider
+) -> None:
+    portal = make_portal("production", openid=OpenIdProvider(policy(liar.issuer)))
+    browser = portal.browser()
+    sign_in(portal, liar, browser, groups=["heads"])
+    made = Authenticator(origin=ADDRESS, rp_id="keys.health.example")
+    for status in (303, 403):  # the second one takes the first
+        page = browser.get("/portal/passkeys/", base_url=ADDRESS)
+        options = browser.get("/portal/passkeys/options/enrol", base_url=ADDRESS).get_json()
+        form = {"csrf_token": field(page, "csrf_token"), "label": "x", "new_passkey": made.create(options)}
+        assert browser.post("/portal/passkeys/", base_url=ADDRESS, data=form).status_code == status
+        portal.clock.advance(3600)
 
 
 def test_a_sign_in_logs_no_name_no_code_and_no_state(

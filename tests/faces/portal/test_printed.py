@@ -9,7 +9,7 @@ from werkzeug.test import TestResponse
 
 from registry.lifecycle.activity import acts_of, check_chain
 from registry.lifecycle.retire import retire_issuing
-from registry.models import Official, PortalSession, PrintedCode, transaction
+from registry.models import Official, PortalSession, PrintedCode, WithdrawalLetter, transaction
 from registry.models.official import Permission, permission_text
 from registry.protocol.activity import decode_act
 from tests.faces.portal.conftest import AUTHORITY, Portal, code_on, field, fill_in, hand_over
@@ -67,6 +67,19 @@ def test_each_code_opens_the_portal_once_to_hand_over_codes(
         {"official": "official-1", "codes": 10},
     )
     assert (acts[2].kind, dict(acts[2].detail)) == ("sign_in", {"way": "printed"})
+
+
+def test_such_a_session_makes_no_letters_that_would_take_back_what_its_owner_issued(portal: Portal) -> None:
+    owner = portal.signed_in()
+    hand_over(owner, fill_in(owner))
+    browser, _answer = come_in(portal, codes_on(sheet(owner))[0])
+    (path,) = re.findall(r'href="(/portal/codes/[^"/]+)"', browser.get("/portal/codes/").text)
+    page = browser.get(path)
+    assert f"{path}/letter" not in page.text
+    sent = browser.post(f"{path}/letter", data={"csrf_token": field(page, "csrf_token")})
+    assert sent.status_code == 403
+    assert portal.rows(WithdrawalLetter) == []
+    assert f"{path}/letter" in owner.get(path).text
 
 
 def test_such_a_session_is_short(portal: Portal) -> None:
