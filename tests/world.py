@@ -1,6 +1,7 @@
 """A whole registry in one process, with a clock that the test moves: every face, publisher, both databases.
 
-Built by the same functions as `registry run`; only the clock and the answer's hold differ.
+Built by the same functions as `registry run`; only the clock, the answer's hold and the lock of idle pages
+differ.
 """
 
 import json
@@ -62,6 +63,8 @@ class World:
             issuing_database_url=issuing_url,
             collecting_database_url=collecting_url,
             answer_hold_milliseconds=0,
+            # A test's hours pass in an instant, while an official sits there.
+            portal_idle_seconds=0,
         )
         for half, url in (("issuing", issuing_url), ("collecting", collecting_url)):
             _lay_migrated(half, url)

@@ -49,7 +49,8 @@ class GuessBudget:
     def allows(self, failures_of_network: int, failures_of_authority: int) -> bool:
         """Whether a try is looked at after so many failures of its network and of its authority."""
         is_guessed = failures_of_authority >= self.of_authority
-        return failures_of_network < (self.when_guessed if is_guessed else self.of_network)
+        most = min(self.when_guessed, self.of_network) if is_guessed else self.of_network
+        return failures_of_network < most
 
 
 ROOM = GuessBudget(of_network=2000, of_authority=4000)
