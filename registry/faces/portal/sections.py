@@ -24,12 +24,12 @@ SECTIONS = (
     Section("bulk.overview", lazy("Many at once"), frozenset({Permission.BULK})),
     Section("codes.overview", lazy("My codes"), frozenset({Permission.ISSUE})),
     Section("quota.today", lazy("Today"), VISITORS),
-    Section("code_settings.overview", lazy("Form of codes"), frozenset({Permission.SETTINGS})),
     Section("recalls.overview", lazy("Recalls"), frozenset({Permission.RECALL, Permission.APPROVE})),
-    Section("sms_texts.overview", lazy("Texts of SMS"), frozenset({Permission.SETTINGS})),
+    Section("statistics.overview", lazy("Statistics"), frozenset({Permission.STATISTICS})),
     Section("officials.overview", lazy("Officials"), frozenset({Permission.OFFICIALS})),
     Section("keys.overview", lazy("Keys"), frozenset({Permission.KEYS})),
-    Section("statistics.overview", lazy("Statistics"), frozenset({Permission.STATISTICS})),
+    Section("code_settings.overview", lazy("Form of codes"), frozenset({Permission.SETTINGS})),
+    Section("sms_texts.overview", lazy("Texts of SMS"), frozenset({Permission.SETTINGS})),
 )
 
 
