@@ -37,7 +37,7 @@ from registry.models.official import (
     new_sign_in_link,
     permission_text,
 )
-from registry.protocol.codes import CodeForm, form_of, is_well_formed
+from registry.protocol.codes import CodeForm, form_of, is_well_formed, new_code
 from registry.protocol.intervals import utc_date
 from tests.authority import RECALL_KEY
 from tests.browser.visit import Visit
@@ -180,6 +180,39 @@ def test_every_page_is_accessible_and_fits(served: Served, chromium: Browser, la
     assert walk.objections == []
     assert all(url.startswith((served.address, "data:")) for url in walk.requested)
     assert not any(code in url for url in walk.requested)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_other_ways_to_a_code_the_letter_and_the_recall_of_many(
+    served: Served, chromium: Browser, language: str
+) -> None:
+    walk = walk_of(chromium, language, f"ways-{language}")
+    page = walk.page
+    walk.sign_in(served)
+    for path, what in (("recalls/all/", "1-many"), ("recalls/negative/", "2-negative")):
+        page.goto(f"{served.address}/portal/{path}")
+        walk.submit()
+        expect(page.get_by_role("alert")).to_be_focused()
+        walk.look(what)
+    page.goto(f"{served.address}/portal/activate/")
+    page.locator("[name=tested]").first.check()
+    page.locator("[name=consent_channel][value=in-person]").check()
+    page.locator("#phone_code").fill("1234")
+    walk.submit()
+    page.get_by_role("alert").get_by_role("link").click()
+    expect(page.locator("#phone_code")).to_be_focused()
+    walk.look("3-activate")
+    page.locator("#phone_code").fill(new_code(lambda limit: 77_000_000_000_001 % limit))
+    walk.submit()
+    expect(page.locator(".said")).to_be_visible()
+    walk.look("4-active")
+    page.locator("form[action$='/letter'] button").click()
+    expect(page.locator(".letter-code")).to_be_visible()
+    walk.look("5-letter")
+    page.emulate_media(media="print", color_scheme="light")
+    expect(page.locator(".bar")).to_be_hidden()
+    expect(page.locator(".letter-code")).to_be_visible()
+    assert walk.objections == []
 
 
 def test_from_the_sign_in_page_to_the_spoken_code_in_four_actions(served: Served, chromium: Browser) -> None:
