@@ -50,7 +50,7 @@ class SelfReportDesk:
     sms: SmsMaker | None
 
     def sender(self, authority: Authority) -> tuple[SmsMaker, SmsDesk]:
-        """What sends its SMS. Refuses with `unsupported_test_type` if reports are not taken or nothing sends."""
+        """What sends its SMS. Refuses with `unsupported_test_type` if it takes none, or none can be sent."""
         if not authority.self_report or self.sms is None or self.sms.desk is None:
             raise Refusal(RefusalCode.UNSUPPORTED_TEST_TYPE, "self-reports are not taken here")
         return self.sms, self.sms.desk
