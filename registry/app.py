@@ -154,13 +154,18 @@ def portal(settings: Settings, clock: Clock = time.time) -> Flask:
 
 
 def person(settings: Settings, clock: Clock = time.time) -> Flask:
-    """Pages for people with a code. Holds the issuing half, and no key that opens a handle."""
+    """Pages for people with a code or without. Holds the issuing half, and no key that opens a handle."""
     return create_person_app(
         PersonFace(
             database_url=settings.issuing_database_url,
             clock=clock,
             lookup_key=read_secret(settings.keys_dir / "lookup.key"),
             profile=settings.profile,
+            policy=issuing_policy(settings),
+            sms=sms_maker(settings),
+            sleep=time.sleep,
+            monotonic=time.monotonic,
+            hold_milliseconds=settings.answer_hold_milliseconds,
         )
     )
 
@@ -329,6 +334,7 @@ def embedded(settings: Settings | None = None, clock: Clock = time.time) -> "WSG
     faces: dict[str, WSGIApplication] = {
         "v": people,
         "withdraw": people,
+        "report": people,
         "person": people,
         "portal": portal(settings, clock),
         "api": issue,

@@ -41,6 +41,13 @@ class ApiKeyWanted:
     name: str
 
 
+def authority_of_key(session: Session, key_hash: bytes, kind: ApiKeyKind) -> str | None:
+    """The authority of the enabled key with this hash; None unless there is one, of this kind."""
+    return session.scalar(
+        select(ApiKey.authority_id).filter_by(key_hash=key_hash, kind=kind.value, disabled=False)
+    )
+
+
 def make_api_key(
     session: Session,
     wanted: ApiKeyWanted,

@@ -19,7 +19,7 @@ from registry.app import collecting_face
 from registry.config import read_settings
 from registry.faces.database import engine_options
 from registry.faces.device.answers import ANSWER_SIZE, MOST_PADDING_BYTES
-from registry.faces.device.pace import EvenPace
+from registry.faces.pace import EvenPace
 from registry.lifecycle.authorities import Believed
 from registry.lifecycle.collect import Upload, UploadedKey, collect_at_once
 from registry.protocol.encoding import encode_base64

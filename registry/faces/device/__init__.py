@@ -15,7 +15,6 @@ from registry.faces.device.answers import plain
 from registry.faces.device.application import UNPADDED, DeviceApplication
 from registry.faces.device.issuers import IssuerViews
 from registry.faces.device.lab_results import LabResultViews
-from registry.faces.device.pace import EvenPace
 from registry.faces.device.phones import PhoneViews
 from registry.faces.device.self_reports import SelfReportViews
 from registry.faces.device.settings import CollectingFace, IssuingFace
@@ -23,6 +22,7 @@ from registry.faces.device.statistics import StatisticsViews
 from registry.faces.device.upload_statistics import UploadStatisticsViews
 from registry.faces.device.uploads import UploadViews
 from registry.faces.device.withdrawals import WithdrawalViews
+from registry.faces.pace import EvenPace
 from registry.models import Authority, CertificateKey
 from registry.protocol.certificate import jwk_of
 

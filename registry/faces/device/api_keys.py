@@ -7,12 +7,11 @@ itself is never stored and never logged.
 from dataclasses import dataclass
 
 from flask import request
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 from werkzeug.exceptions import Unauthorized
 
+from registry.lifecycle.api_keys import ApiKeyKind, authority_of_key
 from registry.lifecycle.authorize import hash_api_key
-from registry.models import ApiKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +25,7 @@ class Caller:
 def caller_of_kind(session: Session, kind: str, lookup_key: bytes) -> Caller:
     """The caller of this request. Raises Unauthorized unless its key is known, enabled and of `kind`."""
     key_hash = hash_api_key(lookup_key, request.headers.get("X-API-Key", ""))
-    authority_id = session.scalar(
-        select(ApiKey.authority_id).filter_by(key_hash=key_hash, kind=kind, disabled=False)
-    )
+    authority_id = authority_of_key(session, key_hash, ApiKeyKind(kind))
     if authority_id is None:
         raise Unauthorized("unauthorized")
     return Caller(authority_id, key_hash)

@@ -14,7 +14,7 @@ from werkzeug.test import Client, TestResponse
 from registry.faces.device import CollectingFace, IssuingFace, create_collecting_app, create_issuing_app
 from registry.faces.device.answers import ANSWER_SIZE, BODY_ROOM, padded
 from registry.faces.device.calls import BODY_LIMIT
-from registry.faces.device.pace import EvenPace
+from registry.faces.pace import EvenPace
 from tests.authority import ADMIN_KEY, DEVICE_KEY, MadeSigner, made_key, made_upload
 from tests.clock import FakeClock
 from tests.faces.device.conftest import Post, Stopwatch, padding, poster, size_of

@@ -1,7 +1,7 @@
-"""Lets every answer of a phone endpoint leave at arrival + 300 ms, or at the next multiple of it.
+"""Lets every answer to a phone leave at arrival + 300 ms, or at the next multiple of it.
 
-How long an answer took would tell chaff from an upload and a right code from a wrong one. The hold is around
-the whole application, so that no error path escapes it.
+How long an answer took would tell chaff from an upload, a right code from a wrong one, and a number's first
+report from its second. The hold is around the whole application, so that no error path escapes it.
 """
 
 import math
