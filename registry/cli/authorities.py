@@ -228,13 +228,11 @@ def _fetch_set(url: str) -> bytes:
 @authority.command("self-report")
 @click.option("--on/--off", "wanted", default=None, help="Let people report by themselves, or no longer.")
 @click.option("--a-day", type=click.IntRange(1, 1_000_000), help="How many SMS of theirs a UTC day may have.")
+@click.option("--authority", "authority_id", help="Another authority of this registry than its first one.")
 @told_plainly
-def self_report(*, wanted: bool | None, a_day: int | None) -> None:
+def self_report(*, wanted: bool | None, a_day: int | None, authority_id: str | None) -> None:
     """Whether people may report by themselves. Without options: how it stands."""
-    settings = read_settings()
-    check_folder(settings)
-    with Session(open_database(settings.issuing_database_url)) as session, transaction(session):
-        own = session.get_one(Authority, settings.health_authority_id)
+    with _own_authority(authority_id) as (session, own):
         own.self_report = own.self_report if wanted is None else wanted
         own.self_reports_a_day = a_day or own.self_reports_a_day
         session.flush()
@@ -244,7 +242,7 @@ def self_report(*, wanted: bool | None, a_day: int | None) -> None:
                 "self_report": int(own.self_report),
                 "self_reports_a_day": own.self_reports_a_day,
             }
-            record_operators_act(session, ActKind.AUTHORITY_CHANGED, detail, int(time.time()))
+            record_operators_act(session, ActKind.AUTHORITY_CHANGED, detail, time.time())
         state = "on" if own.self_report else "off"
         click.echo(f"self-reports: {state}, {own.self_reports_a_day} a day at the most")
 

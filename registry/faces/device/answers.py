@@ -76,6 +76,12 @@ class EvenAnswer(Response):
         return len(f"HTTP/1.1 {self.status}\r\n") + lines
 
 
+def say_when(answer: Response, again_at: str) -> None:
+    """From when on the same call may be granted (an HTTP date): by the standard's name, and by the one that
+    existing apps read."""
+    answer.headers["Retry-After"] = answer.headers["X-Retry-After"] = again_at
+
+
 def padded(members: Mapping[str, object], status: int = 200) -> Response:
     """`members` and `padding` as JSON, in an answer of exactly `ANSWER_SIZE` bytes.
 

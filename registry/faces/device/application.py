@@ -17,7 +17,7 @@ from werkzeug.exceptions import HTTPException
 
 from registry.errors import Refusal, RefusalCode
 from registry.faces.database import attach, db
-from registry.faces.device.answers import padded, plain, status_of
+from registry.faces.device.answers import padded, plain, say_when, status_of
 
 log = logging.getLogger("registry.faces.device")
 
@@ -59,7 +59,7 @@ class DeviceApplication(Flask):
     def _refused(self, refusal: Refusal) -> Response:
         answer = self.refusal(str(refusal), refusal.code.value, status_of(refusal.code, request.endpoint))
         if refusal.retry_at is not None:
-            answer.headers["Retry-After"] = formatdate(refusal.retry_at, usegmt=True)
+            say_when(answer, formatdate(refusal.retry_at, usegmt=True))
         return answer
 
     def _asked_wrongly(self, error: HTTPException) -> Response:
@@ -72,11 +72,10 @@ class DeviceApplication(Flask):
             status = HTTPStatus.BAD_REQUEST
         response = self.refusal(error.description or error.name, self.code_by_status[status], status)
         for name, value in error.get_headers():
-            if name in ("Allow", "Retry-After"):
+            if name == "Allow":
                 response.headers[name] = value
-        if "Retry-After" in response.headers:
-            # Existing apps read this name.
-            response.headers["X-Retry-After"] = response.headers["Retry-After"]
+            elif name == "Retry-After":
+                say_when(response, value)
         return response
 
 

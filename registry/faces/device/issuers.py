@@ -15,7 +15,7 @@ from werkzeug.exceptions import BadRequest
 
 from registry.errors import Refusal, RefusalCode
 from registry.faces.database import db
-from registry.faces.device.answers import padded, status_of
+from registry.faces.device.answers import padded, say_when, status_of
 from registry.faces.device.api_keys import Caller, caller_of_kind
 from registry.faces.device.calls import checked, members_of, receive_body
 from registry.faces.device.messages import deliver, wanted_sms
@@ -87,7 +87,7 @@ class IssuerViews:
             return padded({"codes": codes})
         answer = padded({"codes": codes, **first.members}, first.status)
         if first.retry_at is not None:
-            answer.headers["Retry-After"] = formatdate(first.retry_at, usegmt=True)
+            say_when(answer, formatdate(first.retry_at, usegmt=True))
         return answer
 
     def _try_one(self, session: Session, caller: Caller, wanted: object) -> Mapping[str, object] | Failure:

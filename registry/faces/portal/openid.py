@@ -26,9 +26,12 @@ SKEW_SECONDS = 30
 LONGEST_TOKEN_LIFE_SECONDS = 600
 """Of what was issued longer ago than this nothing is believed, whatever its end."""
 KEYS_READ_EVERY_SECONDS = 3600
+FAILURE_REMEMBERED_SECONDS = 10
+"""For so long a provider that did not answer is not asked again."""
 _TIMEOUT = (5, 10)
 _ALGORITHMS = ["RS256", "ES256"]
 _LARGEST_ANSWER = 200_000
+_CHUNK = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class OpenIdProvider:
         self.policy = policy
         self._lock = threading.Lock()
         self._read_at: float | None = None
+        self._failed_at: float | None = None
         self._metadata: dict[str, Any] = {}
         self._keys: dict[str, Any] = {}
 
@@ -191,14 +195,29 @@ class OpenIdProvider:
             age = None if self._read_at is None else now - self._read_at
             if age is not None and 0 <= age < (1 if again else KEYS_READ_EVERY_SECONDS):
                 return
-            metadata = _get_json(f"{self.policy.issuer.rstrip('/')}/.well-known/openid-configuration")
-            if metadata.get("issuer") != self.policy.issuer:
-                raise Unavailable("the OpenID provider says that it is another")
-            missing = {"authorization_endpoint", "token_endpoint", "jwks_uri"} - metadata.keys()
-            if missing:
-                raise Unavailable(f"the OpenID provider does not say its {min(missing)}")
-            self._keys = _get_json(metadata["jwks_uri"])
-            self._metadata, self._read_at = metadata, now
+            if self._failed_at is not None and 0 <= now - self._failed_at < FAILURE_REMEMBERED_SECONDS:
+                if not self._metadata:
+                    raise Unavailable("the OpenID provider did not answer a moment ago")
+                return
+            try:
+                self._metadata, self._keys = self._fetch()
+                self._read_at, self._failed_at = now, None
+            except Unavailable:
+                # What it said before goes on; callers do not queue up behind one who waits for it.
+                self._failed_at = now
+                if not self._metadata:
+                    raise
+
+    def _fetch(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What the provider says of itself, and its keys. Raises Unavailable."""
+        issuer = self.policy.issuer
+        metadata = _get_json(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
+        if metadata.get("issuer") != issuer:
+            raise Unavailable("the OpenID provider says that it is another")
+        missing = {"authorization_endpoint", "token_endpoint", "jwks_uri"} - metadata.keys()
+        if missing:
+            raise Unavailable(f"the OpenID provider does not say its {min(missing)}")
+        return metadata, _get_json(metadata["jwks_uri"])
 
 
 def _get_json(url: str) -> dict[str, Any]:
@@ -206,7 +225,11 @@ def _get_json(url: str) -> dict[str, Any]:
         with requests.get(url, timeout=_TIMEOUT, allow_redirects=False, stream=True) as answer:
             if answer.status_code != requests.codes.ok:
                 raise Unavailable(f"the OpenID provider answers {answer.status_code}")
-            content = answer.raw.read(_LARGEST_ANSWER, decode_content=True)
+            content = b""
+            for piece in answer.iter_content(_CHUNK):
+                content += piece
+                if len(content) > _LARGEST_ANSWER:
+                    raise Unavailable("the OpenID provider says too much")
         found = json.loads(content)
     except (requests.RequestException, ValueError) as error:
         raise Unavailable("the OpenID provider does not answer") from error

@@ -338,6 +338,18 @@ def test_a_provider_that_is_down_or_another_is_told_and_does_no_harm(
     assert "Chen" not in caplog.text
 
 
+def test_what_the_provider_said_before_goes_on_while_it_is_away(
+    make_portal: MakePortal, liar: LyingProvider
+) -> None:
+    portal = portal_by(make_portal, liar.issuer)
+    first = start(portal.browser())
+    liar.metadata = {"issuer": "https://evil.example"}
+    portal.clock.advance(3601)
+    assert start(portal.browser()).partition("?")[0] == first.partition("?")[0]
+    liar.metadata = {}
+    assert sign_in(portal, liar).status_code == 200
+
+
 def test_the_provider_may_say_no_and_must_say_who_it_is(make_portal: MakePortal, liar: LyingProvider) -> None:
     portal = portal_by(make_portal, liar.issuer)
     browser = portal.browser()
