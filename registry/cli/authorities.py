@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from registry.app import check_folder
 from registry.cli.faults import told_plainly
+from registry.cli.first_run import accepted_authority, create_certificate_key, issuing_authority
 from registry.cli.rotation import YEAR
 from registry.config import LOOPBACK, read_settings
 from registry.errors import RegistryError
@@ -95,6 +96,43 @@ def add(
             kind = ActKind.AUTHORITY_CHANGED if known else ActKind.AUTHORITY_ADDED
             record_operators_act(issuing, kind, {"authority": name}, now)
     click.echo(f"{name}: {len(pems)} key(s), regions {', '.join(known_regions)}")
+
+
+@authority.command()
+@click.argument("authority_id", metavar="ID")
+@click.argument("name")
+@click.option(
+    "--region", "regions", multiple=True, required=True, help="Region of its keys; may be repeated."
+)
+@told_plainly
+def host(authority_id: str, name: str, regions: tuple[str, ...]) -> None:
+    """Let one more authority's officials and systems issue codes here, with a certificate key of its own.
+
+    Then: `registry official add`, `registry apikey create` and what `registry authority` changes, each with
+    --authority ID. Apps name the ID as `healthAuthorityID`.
+    """
+    settings = read_settings()
+    check_folder(settings)
+    hosted, now = authority_id.lower(), int(time.time())
+    if not NAME.fullmatch(hosted):
+        raise click.BadParameter("takes 1 to 64 of a-z, 0-9, dot, hyphen, underscore", param_hint="ID")
+    issuing, collecting = (
+        open_database(url) for url in (settings.issuing_database_url, settings.collecting_database_url)
+    )
+    with Session(issuing) as session:
+        is_known = session.get(Authority, hosted) is not None
+    with Session(collecting) as session, transaction(session):
+        accepted = session.get(HealthAuthority, hosted)
+        # One that a crash left here has our issuer's name, and its hosting goes on.
+        if is_known or (accepted and accepted.certificate_issuer != f"{hosted}/certificates"):
+            raise click.ClickException(f"{hosted} is registered already")
+        session.merge(accepted_authority(hosted, _read_regions(regions)))
+    with Session(issuing) as session, transaction(session):
+        # A crash before this commit leaves an authority that nobody issues for: the same command goes on.
+        session.add(issuing_authority(hosted, name))
+        record_operators_act(session, ActKind.AUTHORITY_ADDED, {"authority": hosted}, now)
+    key = create_certificate_key(settings, hosted, issuing, collecting, now - now % 3600, now + YEAR)
+    click.echo(f"{hosted}: certificate key {key}, regions {', '.join(sorted(set(regions)))}")
 
 
 @authority.command()

@@ -11,6 +11,7 @@ import os
 import secrets
 import socket
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import Engine, select
@@ -52,6 +53,9 @@ from registry.signing.key_place import open_key_ring
 
 log = logging.getLogger("registry.witness")
 recall_log = logging.getLogger("registry.recall")
+
+
+_AUDIENCE = "positive-key-registry"
 
 
 def prepare(settings: Settings, clock: Clock) -> dict[str, str]:
@@ -219,32 +223,15 @@ def _make_export_key(settings: Settings, collecting: Engine, now: int) -> None:
 
 
 def _make_authority(settings: Settings, issuing: Engine, collecting: Engine) -> None:
-    """One authority in both halves, with an official and a certificate key.
-
-    The issuing half comes last: a crash in between leaves an authority that nobody issues for.
-    """
+    """The registry's own authority, with an official who may do everything."""
     with Session(issuing) as session:
         if session.get(Authority, settings.health_authority_id):
             return
-    issuer, audience = f"{settings.health_authority_id}/certificates", "positive-key-registry"
     with Session(collecting) as session, transaction(session):
-        session.merge(
-            HealthAuthority(
-                id=settings.health_authority_id,
-                certificate_issuer=issuer,
-                certificate_audience=audience,
-                regions=[settings.region],
-            )
-        )
+        session.merge(accepted_authority(settings.health_authority_id, [settings.region]))
     with Session(issuing) as session, transaction(session):
-        session.add(
-            Authority(
-                id=settings.health_authority_id,
-                name=settings.health_authority_name,
-                certificate_issuer=issuer,
-                certificate_audience=audience,
-            )
-        )
+        # Last: a crash in between leaves an authority that nobody issues for.
+        session.add(issuing_authority(settings.health_authority_id, settings.health_authority_name))
         session.flush()
         session.add(
             Official(
@@ -257,10 +244,35 @@ def _make_authority(settings: Settings, issuing: Engine, collecting: Engine) -> 
         )
 
 
+def accepted_authority(authority_id: str, regions: Sequence[str]) -> HealthAuthority:
+    """An authority of this registry's, as the collecting half knows it."""
+    return HealthAuthority(
+        id=authority_id,
+        certificate_issuer=f"{authority_id}/certificates",
+        certificate_audience=_AUDIENCE,
+        regions=list(regions),
+    )
+
+
+def issuing_authority(authority_id: str, name: str) -> Authority:
+    """The same, as the issuing half knows it."""
+    return Authority(
+        id=authority_id,
+        name=name,
+        certificate_issuer=f"{authority_id}/certificates",
+        certificate_audience=_AUDIENCE,
+    )
+
+
 def create_certificate_key(
-    settings: Settings, issuing: Engine, collecting: Engine, not_before: int, not_after: int
+    settings: Settings,
+    authority_id: str,
+    issuing: Engine,
+    collecting: Engine,
+    not_before: int,
+    not_after: int,
 ) -> str:
-    """Make a certificate key for the authority: its file, the half that checks, then the half that signs.
+    """Make a certificate key for an authority: its file, the half that checks, then the half that signs.
 
     In this order no certificate is ever signed that the other half does not know. A crash in between leaves
     a key that signs nothing.
@@ -270,7 +282,6 @@ def create_certificate_key(
     create_key_file(path)
     times = {"not_before": not_before, "not_after": not_after}
     public_key_pem = FileKey.load(path, key_id, "1").public_key_pem
-    authority_id = settings.health_authority_id
     with Session(collecting) as session, transaction(session):
         session.add(
             HealthAuthorityKey(
@@ -292,7 +303,9 @@ def _make_certificate_key(settings: Settings, issuing: Engine, collecting: Engin
             .limit(1)
         ).first()
     if not known:
-        create_certificate_key(settings, issuing, collecting, now - now % 3600, now + YEAR)
+        create_certificate_key(
+            settings, settings.health_authority_id, issuing, collecting, now - now % 3600, now + YEAR
+        )
 
 
 def _make_api_keys(settings: Settings, issuing: Engine, now: int) -> dict[str, str]:

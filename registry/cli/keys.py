@@ -21,6 +21,7 @@ from registry.cli.rotation import YEAR, RotationPlan, carry_out, plan_rotation, 
 from registry.config import DAY, Settings, read_settings
 from registry.lifecycle.activity import record_operators_act
 from registry.models import (
+    Authority,
     CertificateKey,
     HealthAuthorityKey,
     open_database,
@@ -118,23 +119,26 @@ def _new_year(year: int) -> int:
 
 
 @keys.command("rotate-certificate")
+@click.option("--authority", "authority_id", help="Whose key; the settings' authority without it.")
 @told_plainly
-def rotate_certificate() -> None:
+def rotate_certificate(authority_id: str | None) -> None:
     """Make a new key for verification certificates. It signs within a minute; the old one ends in a day."""
     settings = _settings()
     now = int(time.time())
     issuing, collecting = (
         open_database(url) for url in (settings.issuing_database_url, settings.collecting_database_url)
     )
-    name = create_certificate_key(settings, issuing, collecting, now, now + YEAR)
+    owner = authority_id or settings.health_authority_id
+    with Session(issuing) as session:
+        if session.get(Authority, owner) is None:
+            raise click.ClickException(f"{owner} issues no codes here")
+    name = create_certificate_key(settings, owner, issuing, collecting, now, now + YEAR)
     # Certificates live a quarter of an hour, and what was signed must be accepted for as long.
     ends = {"not_after": now + DAY}
     with Session(issuing) as session, transaction(session):
         others = (CertificateKey.key_id != name, CertificateKey.not_after > now + DAY)
         session.execute(
-            update(CertificateKey)
-            .where(CertificateKey.authority_id == settings.health_authority_id, *others)
-            .values(ends)
+            update(CertificateKey).where(CertificateKey.authority_id == owner, *others).values(ends)
         )
         record_operators_act(session, ActKind.CERTIFICATE_KEY_ROTATED, {"key": name}, now)
     with Session(collecting) as session, transaction(session):

@@ -26,7 +26,7 @@ from registry.config import Settings, read_settings
 from registry.errors import PublishingFailed, RegistryError
 from registry.lifecycle.activity import record_operators_act
 from registry.lifecycle.publish import PublishOutcome
-from registry.models import Official, open_database, transaction
+from registry.models import Authority, Official, open_database, transaction
 from registry.models.official import (
     USUAL_PERMISSIONS,
     Permission,
@@ -219,7 +219,9 @@ def official() -> None:
 
 
 @official.command()
-@click.option("--id", "official_id", help="Whose link; the first official's without it.")
+@click.option(
+    "--id", "official_id", help="Whose link; the first official's of the settings' authority without it."
+)
 @told_plainly
 def link(official_id: str | None) -> None:
     """Print a fresh one-time sign-in link. It is good for a day."""
@@ -228,7 +230,12 @@ def link(official_id: str | None) -> None:
     engine = open_database(settings.issuing_database_url)
     with Session(engine) as session:
         wanted = select(Official.id).where(Official.disabled.is_(False), Official.role == Role.OFFICIAL.value)
-        found = session.scalars(wanted.where(Official.id == official_id) if official_id else wanted).first()
+        whose = (
+            Official.id == official_id
+            if official_id
+            else Official.authority_id == settings.health_authority_id
+        )
+        found = session.scalars(wanted.where(whose)).first()
     if found is None:
         raise click.ClickException("no such official who may sign in: run `make run` once, or check --id")
     click.echo(_at_its_address(settings, sign_in_url(settings, engine, found, int(time.time()))))
@@ -243,13 +250,17 @@ def link(official_id: str | None) -> None:
     type=click.Choice([permission.value for permission in Permission]),
     help="What they may do; once for each. Without it: issue, recall, approve.",
 )
+@click.option("--authority", "authority_id", help="Whose official; the authority of the settings without it.")
 @told_plainly
-def add_official(name: str, permissions: tuple[str, ...]) -> None:
+def add_official(name: str, permissions: tuple[str, ...], authority_id: str | None) -> None:
     """Let one more official in, under this NAME (shown to officials alone); prints their id."""
     settings = read_settings()
     check_folder(settings)
     with Session(open_database(settings.issuing_database_url)) as session, transaction(session):
-        added = _new_person(session, settings, name, Role.OFFICIAL, permissions)
+        owner = authority_id or settings.health_authority_id
+        if session.get(Authority, owner) is None:
+            raise click.ClickException(f"{owner} issues no codes here")
+        added = _new_person(session, owner, name, Role.OFFICIAL, permissions)
         # On record: two officials can recall, and whoever makes officials could be both.
         record_operators_act(session, ActKind.OFFICIAL_ADDED, {"official": added}, time.time())
     click.echo(added)
@@ -283,14 +294,14 @@ def add_auditor(name: str) -> None:
     settings = read_settings()
     check_folder(settings)
     with Session(open_database(settings.issuing_database_url)) as session, transaction(session):
-        click.echo(_new_person(session, settings, name, Role.AUDITOR))
+        click.echo(_new_person(session, settings.health_authority_id, name, Role.AUDITOR))
 
 
 def _auditor(session: Session, settings: Settings, auditor_id: str | None) -> str:
     """Id of the auditor who is meant. Raises ClickException for one who may not sign in."""
     wanted = select(Official.id).where(Official.role == Role.AUDITOR.value)
     if auditor_id is None and session.scalars(wanted).first() is None:
-        return _new_person(session, settings, "First auditor", Role.AUDITOR)
+        return _new_person(session, settings.health_authority_id, "First auditor", Role.AUDITOR)
     allowed = wanted.where(Official.disabled.is_(False))
     found = session.scalars(allowed.where(Official.id == auditor_id) if auditor_id else allowed).first()
     if found is None:
@@ -299,14 +310,14 @@ def _auditor(session: Session, settings: Settings, auditor_id: str | None) -> st
 
 
 def _new_person(
-    session: Session, settings: Settings, name: str, role: Role, permissions: Iterable[str] = ()
+    session: Session, authority_id: str, name: str, role: Role, permissions: Iterable[str] = ()
 ) -> str:
     person_id = str(uuid.uuid4())
     held = frozenset(map(Permission, permissions)) or USUAL_PERMISSIONS
     session.add(
         Official(
             id=person_id,
-            authority_id=settings.health_authority_id,
+            authority_id=authority_id,
             name=name,
             role=role.value,
             permission_text=permission_text(held),

@@ -22,6 +22,7 @@ from registry.config import Settings, read_settings
 from registry.lifecycle.activity import acts_of, check_all_chains
 from registry.models import HealthAuthorityKey, open_database
 from registry.protocol.activity import OPERATORS_CHAIN, decode_act
+from registry.protocol.certificate import read_jwt
 from registry.protocol.jwt import jwk_of
 from tests.authority import MadeSigner
 
@@ -167,3 +168,40 @@ def test_an_api_key_is_shown_once_works_at_once_and_ends_at_once(
     assert registry("apikey", "create", "device", " ").exit_code == 2
     assert registry("apikey", "create", "device", "x", "--authority", "nobody").exit_code == 1
     assert verify() == 400
+
+
+def test_a_second_authority_issues_codes_of_its_own_and_the_first_sees_nothing_of_it(
+    registry: Callable[..., Result], settings: Settings
+) -> None:
+    hosted = registry("authority", "host", "Org.Second", "The second", "--region", "XB")
+    assert hosted.exit_code == 0, hosted.output
+    assert (
+        "is registered already" in registry("authority", "host", "org.second", "x", "--region", "XB").output
+    )
+    keys = {
+        kind: registry("apikey", "create", kind, "lab", "--authority", "org.second").output.strip()
+        for kind in ("admin", "device")
+    }
+    client = Client(issuing(settings))
+
+    def call(path: str, key: str, **members: str) -> dict[str, str]:
+        answer = client.post(path, json=members, headers={"X-API-Key": key})
+        found: dict[str, str] = json.loads(answer.get_data())
+        return found
+
+    today = time.strftime("%Y-%m-%d", time.gmtime())
+    code = call("/api/issue", keys["admin"], testType="confirmed", testDate=today)["code"]
+    first_run = json.loads(settings.first_run_path.read_text())
+    assert call("/api/verify", first_run["device_api_key"], code=code)["errorCode"] == "code_invalid"
+    token = call("/api/verify", keys["device"], code=code)["token"]
+    named = {"token": token, "ekeyhmac": "A" * 43 + "="}
+    certificate = call("/api/certificate", keys["device"], **named)["certificate"]
+    listed = json.loads(client.get("/jwks/org.second").get_data())["keys"]
+    assert [key["kid"] for key in listed] == [read_jwt(certificate)[0]["kid"]]
+    added = registry("official", "add", "Zhao", "--authority", "org.second").output.strip()
+    assert registry("official", "link", "--id", added).exit_code == 0
+    assert registry("official", "add", "Zhao", "--authority", "nobody").exit_code == 1
+    old = listed[0]["kid"]
+    assert registry("keys", "rotate-certificate", "--authority", "org.second").exit_code == 0
+    now_listed = {key["kid"] for key in json.loads(client.get("/jwks/org.second").get_data())["keys"]}
+    assert len(now_listed - {old}) == 1
