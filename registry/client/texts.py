@@ -80,7 +80,7 @@ UPLOAD_TEXTS: Mapping[Language, Mapping[str, str]] = {
         "question": "是否分享？",
         "declined": "未分享任何内容。",
         "code": "验证码",
-        "show_code": "请向卫生工作人员出示或念出此验证码。激活后，用它继续：upload。",
+        "show_code": "请向卫生人员出示或念出此验证码。激活后，用它继续：upload。",
         "mistyped": "验证码有误：请逐位核对后重新输入。",
         "again": "没有任何损失：请对本机再次运行 `upload`，无需验证码。",
         "abandoned": "已放弃未完成的上传。",

@@ -47,7 +47,7 @@ def send_again(browser: FlaskClient, address: str, **answers: str) -> TestRespon
     return browser.post(f"{address}/sms", data=data, follow_redirects=True)
 
 
-@pytest.mark.parametrize(("language", "words"), [("zh", "24小时内有效"), ("en", "Good for 24 hours")])
+@pytest.mark.parametrize(("language", "words"), [("zh", "24小时内有效"), ("en", "Good for about 24 h")])
 def test_it_goes_out_in_the_persons_language_whatever_the_officials_is(
     portal: Portal, gateway: SuiteGateway, language: str, words: str
 ) -> None:
