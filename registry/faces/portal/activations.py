@@ -3,18 +3,12 @@
 Nobody has to write anything down, and the code is good for half an hour, while the phone waits for it.
 """
 
-from flask import Blueprint, redirect, render_template, url_for
+from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
 from registry.errors import Refusal, RefusalCode
-from registry.faces.portal.authorizations import (
-    common_parts,
-    issue_code,
-    lead_to_code_made_before,
-    new_form,
-    test_days,
-)
+from registry.faces.portal.authorizations import answer_to, common_parts, new_form, test_days
 from registry.faces.portal.forms import REPORT_TYPES, ActivationForm
 from registry.faces.portal.sign_in import require
 from registry.models.official import Permission
@@ -33,20 +27,13 @@ def statement() -> ResponseReturnValue:
 def activate() -> ResponseReturnValue:
     """Record the statement and lead to the code's page, or show the form again with what to mend."""
     form = new_form(ActivationForm)
-    if not form.validate():
-        return _form_page(form), 400
     try:
-        issued = issue_code(form, form.phone_code.data)
+        return answer_to(form, _form_page, phone_code=form.phone_code.data)
     except Refusal as refusal:
-        if refusal.code is RefusalCode.QUOTA_EXCEEDED:
-            return _form_page(form), 429
-        if refusal.code is RefusalCode.UUID_ALREADY_EXISTS:
-            return lead_to_code_made_before(form, refusal)
         if refusal.code is not RefusalCode.CODE_INVALID:
             raise
-        form.phone_code.errors = [_("This code was used before: let the phone make a new one.")]
-        return _form_page(form), 409
-    return redirect(url_for("codes.code", uuid=issued.uuid), 303)
+    form.phone_code.errors = [_("This code was used before: let the phone make a new one.")]
+    return _form_page(form), 409
 
 
 def _form_page(form: ActivationForm) -> str:

@@ -3,6 +3,7 @@
 The same form sent twice makes one code and leads to its page again, which says so.
 """
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -59,19 +60,10 @@ def statement() -> ResponseReturnValue:
 @pages.post("/")
 def hand_over() -> ResponseReturnValue:
     """Record the statement and lead to its code, or show the form again with what to mend."""
-    form = new_form(AuthorizationForm)
-    if not form.validate():
-        return _form_page(form), 400
-    try:
-        issued = issue_code(form)
-    except Refusal as refusal:
-        if refusal.code is RefusalCode.QUOTA_EXCEEDED:
-            # The page says that no code is left, and keeps what was filled in.
-            return _form_page(form), 429
-        if refusal.code is not RefusalCode.UUID_ALREADY_EXISTS:
-            raise
-        # What was changed since is on no record: the page says so.
-        return lead_to_code_made_before(form, refusal)
+    return answer_to(new_form(AuthorizationForm), _form_page, then=_send_if_wanted)
+
+
+def _send_if_wanted(form: AuthorizationForm, issued: IssuedCode) -> None:
     if form.phone.data:
         # A crash before this leaves the code's page, from where it can be sent.
         send_code(
@@ -82,14 +74,39 @@ def hand_over() -> ResponseReturnValue:
             label=form.sms_label.data,
             language=str(form.consent_language.data),
         )
+
+
+def answer_to(
+    form: Form,
+    show: Callable[[Form], str],
+    *,
+    phone_code: str | None = None,
+    then: Callable[[Form, IssuedCode], None] | None = None,
+) -> ResponseReturnValue:
+    """Record what a form states and lead to its code; or `show` it again with what to mend.
+
+    With `phone_code` the code is the one that the person's phone has made. `then` is done once the code is
+    there. Refuses as `authorize` does, but for what the page says itself.
+    """
+    if not form.validate():
+        return show(form), 400
+    try:
+        issued = _issue_code(form, phone_code)
+    except Refusal as refusal:
+        if refusal.code is RefusalCode.QUOTA_EXCEEDED:
+            # The page says that no code is left, and keeps what was filled in.
+            return show(form), 429
+        if refusal.code is not RefusalCode.UUID_ALREADY_EXISTS:
+            raise
+        # What was changed since is on no record: the page says so.
+        return redirect(url_for("codes.code", uuid=_made_before(form.once.data, refusal), again=1), 303)
+    if then is not None:
+        then(form, issued)
     return redirect(url_for("codes.code", uuid=issued.uuid), 303)
 
 
-def issue_code(form: AuthorizationForm, phone_code: str | None = None) -> IssuedCode:
-    """Issue the code, and lay it where this session can look at it.
-
-    With `phone_code` it is the one that the person's phone has made. Refuses as `authorize` does.
-    """
+def _issue_code(form: AuthorizationForm, phone_code: str | None) -> IssuedCode:
+    """Issue the code, and lay it where this session can look at it."""
     face, session = this_face(), db.session()
     with transaction(session):
         # A crash after this commit leaves a code whose page is in the list of the official's own.
@@ -114,11 +131,6 @@ def issue_code(form: AuthorizationForm, phone_code: str | None = None) -> Issued
         if phone_code is None:
             keep_at_hand(session, issued, g.official.secret, face.clock())
     return issued
-
-
-def lead_to_code_made_before(form: AuthorizationForm, refusal: Refusal) -> ResponseReturnValue:
-    """To the page of the code that this very form made; for somebody else's it stays refused."""
-    return redirect(url_for("codes.code", uuid=_made_before(form.once.data, refusal), again=1), 303)
 
 
 def _made_before(handle: str, refusal: Refusal) -> str:

@@ -4,17 +4,10 @@ It was a clinician's diagnosis, or their own word. With the code their phone tak
 back. A confirmed result is beyond it: that takes a recall.
 """
 
-from flask import Blueprint, redirect, render_template, url_for
+from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 
-from registry.errors import Refusal, RefusalCode
-from registry.faces.portal.authorizations import (
-    common_parts,
-    issue_code,
-    lead_to_code_made_before,
-    new_form,
-    test_days,
-)
+from registry.faces.portal.authorizations import answer_to, common_parts, new_form, test_days
 from registry.faces.portal.forms import CorrectionForm
 from registry.faces.portal.sign_in import demand, require
 from registry.models.official import Permission
@@ -38,18 +31,7 @@ def statement() -> ResponseReturnValue:
 @pages.post("/")
 def hand_over() -> ResponseReturnValue:
     """Record the statement and lead to its code, or show the form again with what to mend."""
-    form = new_form(CorrectionForm)
-    if not form.validate():
-        return _form_page(form), 400
-    try:
-        issued = issue_code(form)
-    except Refusal as refusal:
-        if refusal.code is RefusalCode.QUOTA_EXCEEDED:
-            return _form_page(form), 429
-        if refusal.code is not RefusalCode.UUID_ALREADY_EXISTS:
-            raise
-        return lead_to_code_made_before(form, refusal)
-    return redirect(url_for("codes.code", uuid=issued.uuid), 303)
+    return answer_to(new_form(CorrectionForm), _form_page)
 
 
 def _form_page(form: CorrectionForm) -> str:
